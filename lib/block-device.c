@@ -1,0 +1,209 @@
+/* Block devices: the checks in front of every device's own operations.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "block-device.h"
+#include "checked-math.h"
+
+struct block_device {
+  const struct bdev_ops *ops;
+  void *handle;
+  char *name;
+  sector_t sectors;
+};
+
+/* Zeroes are written from here when a device cannot make them. */
+#define ZERO_BYTES 65536
+static const char zeroes[ZERO_BYTES];
+
+int
+bdev_create (const struct bdev_ops *ops, void *handle, const char *name,
+             sector_t sectors, struct block_device **bdev)
+{
+  struct block_device *b;
+
+  if (ops->struct_size != sizeof *ops || ops->read == NULL ||
+      sectors > SECTOR_MAX)
+    return -EINVAL;
+
+  b = malloc (sizeof *b);
+  if (b == NULL)
+    return -ENOMEM;
+  b->name = strdup (name);
+  if (b->name == NULL) {
+    free (b);
+    return -ENOMEM;
+  }
+  b->ops = ops;
+  b->handle = handle;
+  b->sectors = sectors;
+  *bdev = b;
+  return 0;
+}
+
+void
+bdev_close (struct block_device *bdev)
+{
+  if (bdev == NULL)
+    return;
+  if (bdev->ops->close != NULL)
+    bdev->ops->close (bdev->handle);
+  free (bdev->name);
+  free (bdev);
+}
+
+const char *
+bdev_name (const struct block_device *bdev)
+{
+  return bdev->name;
+}
+
+sector_t
+bdev_sectors (const struct block_device *bdev)
+{
+  return bdev->sectors;
+}
+
+bool
+bdev_is_read_only (const struct block_device *bdev)
+{
+  return bdev->ops->write == NULL;
+}
+
+/* The sectors that IOV holds, or -EINVAL if the range is not inside the
+ * device or not whole sectors.
+ */
+static int
+check_vector (const struct block_device *bdev, const struct iovec *iov,
+              int iovcnt, sector_t sector)
+{
+  uint64_t bytes = 0;
+  int i;
+
+  for (i = 0; i < iovcnt; ++i)
+    if (!checked_add (bytes, iov[i].iov_len, &bytes))
+      return -EINVAL;
+  if (bytes % SECTOR_SIZE != 0 ||
+      !range_is_inside (sector, bytes >> SECTOR_SHIFT, bdev->sectors))
+    return -EINVAL;
+  return 0;
+}
+
+int
+bdev_read (struct block_device *bdev, const struct iovec *iov, int iovcnt,
+           sector_t sector)
+{
+  int r = check_vector (bdev, iov, iovcnt, sector);
+
+  if (r < 0)
+    return r;
+  return bdev->ops->read (bdev->handle, iov, iovcnt, sector);
+}
+
+int
+bdev_write (struct block_device *bdev, const struct iovec *iov, int iovcnt,
+            sector_t sector, unsigned flags)
+{
+  int r = check_vector (bdev, iov, iovcnt, sector);
+
+  if (r < 0)
+    return r;
+  if (bdev->ops->write == NULL)
+    return -EROFS;
+  return bdev->ops->write (bdev->handle, iov, iovcnt, sector, flags);
+}
+
+int
+bdev_flush (struct block_device *bdev)
+{
+  if (bdev->ops->flush == NULL)
+    return 0;
+  return bdev->ops->flush (bdev->handle);
+}
+
+int
+bdev_discard (struct block_device *bdev, sector_t sector, sector_t count,
+              unsigned flags)
+{
+  if (!range_is_inside (sector, count, bdev->sectors))
+    return -EINVAL;
+  if (bdev->ops->write == NULL)
+    return -EROFS;
+  if (bdev->ops->discard == NULL)
+    return -EOPNOTSUPP;
+  if (count == 0)
+    return 0;
+  return bdev->ops->discard (bdev->handle, sector, count, flags);
+}
+
+static int
+write_zero_buffers (struct block_device *bdev, sector_t sector, sector_t count,
+                    unsigned flags)
+{
+  while (count > 0) {
+    sector_t n = MIN_OF (count, (sector_t) ZERO_BYTES / SECTOR_SIZE);
+    struct iovec iov = {
+      .iov_base = (void *) zeroes,
+      .iov_len = sector_to_bytes (n),
+    };
+    int r = bdev->ops->write (bdev->handle, &iov, 1, sector, 0);
+
+    if (r < 0)
+      return r;
+    sector += n;
+    count -= n;
+  }
+  return flags & BDEV_FUA ? bdev_flush (bdev) : 0;
+}
+
+int
+bdev_write_zeroes (struct block_device *bdev, sector_t sector, sector_t count,
+                   unsigned flags)
+{
+  int r = -EOPNOTSUPP;
+
+  if (!range_is_inside (sector, count, bdev->sectors))
+    return -EINVAL;
+  if (bdev->ops->write == NULL)
+    return -EROFS;
+  if (count == 0)
+    return 0;
+  if (bdev->ops->write_zeroes != NULL)
+    r = bdev->ops->write_zeroes (bdev->handle, sector, count, flags);
+  if (r == -EOPNOTSUPP && !(flags & BDEV_FAST))
+    r = write_zero_buffers (bdev, sector, count, flags);
+  return r;
+}
+
+int
+bdev_extent (struct block_device *bdev, sector_t sector, sector_t count,
+             struct bdev_extent *extent)
+{
+  int r;
+
+  if (count == 0 || !range_is_inside (sector, count, bdev->sectors))
+    return -EINVAL;
+  extent->count = count;
+  extent->is_hole = false;
+  if (bdev->ops->extent == NULL)
+    return 0;
+  r = bdev->ops->extent (bdev->handle, sector, count, extent);
+  if (r == 0 && (extent->count == 0 || extent->count > count))
+    r = -EIO; /* the device answers nonsense */
+  return r;
+}
+
+int
+bdev_identity (struct block_device *bdev, struct bdev_identity *identity)
+{
+  if (bdev->ops->identity == NULL)
+    return -EOPNOTSUPP;
+  return bdev->ops->identity (bdev->handle, identity);
+}
