@@ -1,0 +1,377 @@
+/* The keys of the command line, made into a volume's specification.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "checked-math.h"
+#include "config.h"
+#include "exception-store.h"
+#include "log-sink.h"
+#include "manifest.h"
+
+#define DEFAULT_REGION_BYTES (UINT64_C (2) << 20)
+#define DEFAULT_CHUNK_BYTES (UINT64_C (64) << 10)
+#define MIN_REGION_BYTES 1024
+#define MAX_REGION_BYTES (UINT64_C (1) << 30)
+#define MIN_CHUNK_BYTES 4096
+#define MAX_CHUNK_BYTES \
+  ((uint64_t) EXCEPTION_STORE_MAX_CHUNK_SECTORS * SECTOR_SIZE)
+
+/* Values quoted in messages are cut to this. */
+#define QUOTE "%.80s"
+
+const char config_help[] =
+  "[leg=]SPEC             (required) A backing file or block device; 1 to 9.\n"
+  "size=SIZE              Size of the volume; creates legs that are absent.\n"
+  "meta=DIR               Folder in which the volume is remembered.\n"
+  "region-size=SIZE       Unit of resync, a power of two (default 2M).\n"
+  "sync=auto|full|none    Which legs to trust at start (default auto).\n"
+  "read-policy=least-pending|round-robin|first\n"
+  "                       Which leg is read (default least-pending).\n"
+  "write-mostly=N         Leg N is read only when no other can be.\n"
+  "direct=auto|on|off     O_DIRECT: auto is disks yes, files no.\n"
+  "resync-rate=RATE       Bytes a second, 0 is no limit (default 0).\n"
+  "snapshot=NAME          Take this snapshot at start, if it is not there.\n"
+  "discard-snapshot=NAME  Give this snapshot up at start.\n"
+  "chunk-size=SIZE        Copy-on-write unit of new snapshots, 4K to 1M,\n"
+  "                       a power of two (default 64K).\n"
+  "cow-size=SIZE          Limit of a new snapshot's store.\n"
+  "on-cow-error=break-snapshot|break-guest-write\n"
+  "                       When a store is full or fails.";
+
+void
+volume_spec_init (struct volume_spec *spec)
+{
+  memset (spec, 0, sizeof *spec);
+  spec->region_bytes = DEFAULT_REGION_BYTES;
+  spec->chunk_bytes = DEFAULT_CHUNK_BYTES;
+}
+
+void
+volume_spec_free (struct volume_spec *spec)
+{
+  unsigned i;
+
+  for (i = 0; i < spec->leg_count; ++i)
+    free (spec->legs[i].path);
+  for (i = 0; i < spec->snapshot_count; ++i)
+    free (spec->snapshots[i]);
+  for (i = 0; i < spec->discard_count; ++i)
+    free (spec->discards[i]);
+  free (spec->snapshots);
+  free (spec->discards);
+  free (spec->meta);
+  memset (spec, 0, sizeof *spec);
+}
+
+/*----- values ----------------------------------------------------------*/
+
+/* Shift of a unit, or -1. */
+static int
+unit_shift (char unit)
+{
+  static const char units[] = "KMGTPE";
+  const char *p;
+
+  if (unit == 's')
+    return SECTOR_SHIFT;
+  if (unit == 'b')
+    return 0;
+  if (unit == 'k')
+    unit = 'K';
+  p = unit != '\0' ? strchr (units, unit) : NULL;
+  return p != NULL ? 10 * (int) (p - units + 1) : -1;
+}
+
+bool
+config_parse_size (const char *text, uint64_t *bytes)
+{
+  uint64_t n = 0;
+
+  if (*text < '0' || *text > '9')
+    return false;
+  for (; *text >= '0' && *text <= '9'; ++text)
+    if (!checked_mul (n, 10, &n) ||
+        !checked_add (n, (uint64_t) (*text - '0'), &n))
+      return false;
+  if (*text != '\0') {
+    int shift = unit_shift (*text);
+
+    if (shift < 0 || text[1] != '\0' ||
+        !checked_mul (n, UINT64_C (1) << shift, &n))
+      return false;
+  }
+  *bytes = n;
+  return n <= (uint64_t) INT64_MAX;
+}
+
+static int
+set_size (const char *key, const char *value, uint64_t *bytes)
+{
+  if (config_parse_size (value, bytes))
+    return 0;
+  log_error ("%s=" QUOTE ": is not a size; give a number with K, M, G or T, "
+             "such as 10G",
+             key, value);
+  return -EINVAL;
+}
+
+/* A size that is a power of two from MIN to MAX. */
+static int
+set_power_of_2 (const char *key, const char *value, uint64_t min,
+                uint64_t max, uint64_t *bytes)
+{
+  int r = set_size (key, value, bytes);
+
+  if (r < 0)
+    return r;
+  if (is_power_of_2 (*bytes) && *bytes >= min && *bytes <= max)
+    return 0;
+  log_error ("%s=" QUOTE ": must be a power of two from %" PRIu64
+             " to %" PRIu64 " bytes",
+             key, value, min, max);
+  return -EINVAL;
+}
+
+/* One of COUNT words. */
+static int
+set_word (const char *key, const char *value, const char *const *words,
+          unsigned count, int *chosen)
+{
+  char all[200] = "";
+  unsigned i;
+
+  for (i = 0; i < count; ++i) {
+    if (strcmp (value, words[i]) == 0) {
+      *chosen = (int) i;
+      return 0;
+    }
+    if (i > 0)
+      strncat (all, ", ", sizeof all - strlen (all) - 1);
+    strncat (all, words[i], sizeof all - strlen (all) - 1);
+  }
+  log_error ("%s=" QUOTE ": must be one of %s", key, value, all);
+  return -EINVAL;
+}
+
+/*----- keys ------------------------------------------------------------*/
+
+static int
+set_leg (struct volume_spec *spec, const char *value)
+{
+  struct volume_leg_spec *leg;
+
+  if (spec->leg_count == MIRROR_MAX_LEGS) {
+    log_error ("leg=" QUOTE ": there can be at most %d legs", value,
+               MIRROR_MAX_LEGS);
+    return -EINVAL;
+  }
+  if (value[0] == '\0') {
+    log_error ("leg=: is empty; give a file or a block device");
+    return -EINVAL;
+  }
+  leg = &spec->legs[spec->leg_count];
+  leg->path = strdup (value);
+  if (leg->path == NULL)
+    return -ENOMEM;
+  spec->leg_count++;
+  return 0;
+}
+
+static int
+set_write_mostly (struct volume_spec *spec, const char *value)
+{
+  if (value[0] < '0' || value[0] >= '0' + MIRROR_MAX_LEGS ||
+      value[1] != '\0') {
+    log_error ("write-mostly=" QUOTE ": must be the number of a leg, from 0 "
+               "to %d",
+               value, MIRROR_MAX_LEGS - 1);
+    return -EINVAL;
+  }
+  spec->legs[value[0] - '0'].is_write_mostly = true;
+  return 0;
+}
+
+static int
+set_path (const char *key, const char *value, char **path)
+{
+  if (value[0] == '\0') {
+    log_error ("%s=: is empty; give a folder", key);
+    return -EINVAL;
+  }
+  if (*path != NULL) {
+    log_error ("%s=" QUOTE ": was given already", key, value);
+    return -EINVAL;
+  }
+  *path = strdup (value);
+  return *path != NULL ? 0 : -ENOMEM;
+}
+
+static int
+add_name (const char *key, const char *value, char ***names,
+          unsigned *count)
+{
+  char **p;
+
+  if (!snapshot_name_is_valid (value)) {
+    log_error ("%s=" QUOTE ": is not a name for a snapshot; use letters, "
+               "digits, '_', '-' and '.', at most %d, not '.' or '-' first, "
+               "and no '..'",
+               key, value, SNAPSHOT_NAME_MAX);
+    return -EINVAL;
+  }
+  if (*count == MANIFEST_MAX_SNAPSHOTS) {
+    log_error ("%s=" QUOTE ": there are too many", key, value);
+    return -EINVAL;
+  }
+  p = realloc (*names, (*count + 1) * sizeof *p);
+  if (p == NULL)
+    return -ENOMEM;
+  *names = p;
+  p[*count] = strdup (value);
+  if (p[*count] == NULL)
+    return -ENOMEM;
+  ++*count;
+  return 0;
+}
+
+static int
+set_volume_size (struct volume_spec *spec, const char *value)
+{
+  int r = set_size ("size", value, &spec->size_bytes);
+
+  if (r < 0)
+    return r;
+  if (spec->size_bytes % SECTOR_SIZE == 0 && spec->size_bytes > 0)
+    return 0;
+  log_error ("size=" QUOTE ": must be a multiple of 512 bytes, and not 0",
+             value);
+  return -EINVAL;
+}
+
+static int
+set_cow_size (struct volume_spec *spec, const char *value)
+{
+  int r = set_size ("cow-size", value, &spec->cow_bytes);
+
+  if (r < 0)
+    return r;
+  if (spec->cow_bytes > 0)
+    return 0;
+  log_error ("cow-size=0: leave it out for a store that can't be full");
+  return -EINVAL;
+}
+
+static int
+refuse_key (const char *key)
+{
+  static const char *const later[] = { "leg-timeout", "control", "table" };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (later); ++i) {
+    if (strcmp (key, later[i]) == 0) {
+      log_error ("%s=: is not available yet in this version; leave it out",
+                 key);
+      return -EOPNOTSUPP;
+    }
+  }
+  log_error (QUOTE "=: is not a key of this plugin; 'nbdkit dm --help' "
+             "lists them",
+             key);
+  return -EINVAL;
+}
+
+int
+config_set (struct volume_spec *spec, const char *key, const char *value)
+{
+  static const char *const sync_words[] = { "auto", "full", "none" };
+  static const char *const read_words[] = { "least-pending", "round-robin",
+                                            "first" };
+  static const char *const direct_words[] = { "auto", "on", "off" };
+  static const char *const cow_words[] = { "break-snapshot",
+                                           "break-guest-write" };
+  int chosen = 0, r;
+
+  if (strcmp (key, "leg") == 0)
+    return set_leg (spec, value);
+  if (strcmp (key, "size") == 0)
+    return set_volume_size (spec, value);
+  if (strcmp (key, "meta") == 0)
+    return set_path (key, value, &spec->meta);
+  if (strcmp (key, "region-size") == 0) {
+    spec->has_region_bytes = true;
+    return set_power_of_2 (key, value, MIN_REGION_BYTES, MAX_REGION_BYTES,
+                           &spec->region_bytes);
+  }
+  if (strcmp (key, "write-mostly") == 0)
+    return set_write_mostly (spec, value);
+  if (strcmp (key, "resync-rate") == 0)
+    return set_size (key, value, &spec->resync_rate);
+  if (strcmp (key, "snapshot") == 0)
+    return add_name (key, value, &spec->snapshots, &spec->snapshot_count);
+  if (strcmp (key, "discard-snapshot") == 0)
+    return add_name (key, value, &spec->discards, &spec->discard_count);
+  if (strcmp (key, "chunk-size") == 0)
+    return set_power_of_2 (key, value, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES,
+                           &spec->chunk_bytes);
+  if (strcmp (key, "cow-size") == 0)
+    return set_cow_size (spec, value);
+  if (strcmp (key, "sync") == 0) {
+    r = set_word (key, value, sync_words, ARRAY_COUNT (sync_words), &chosen);
+    spec->sync = (enum sync_mode) chosen;
+    return r;
+  }
+  if (strcmp (key, "read-policy") == 0) {
+    r = set_word (key, value, read_words, ARRAY_COUNT (read_words), &chosen);
+    spec->read_policy = (enum read_policy) chosen;
+    return r;
+  }
+  if (strcmp (key, "direct") == 0) {
+    r = set_word (key, value, direct_words, ARRAY_COUNT (direct_words),
+                  &chosen);
+    spec->direct = (enum direct_mode) chosen;
+    return r;
+  }
+  if (strcmp (key, "on-cow-error") == 0) {
+    r = set_word (key, value, cow_words, ARRAY_COUNT (cow_words), &chosen);
+    spec->on_cow_error = (enum on_cow_error) chosen;
+    return r;
+  }
+  return refuse_key (key);
+}
+
+int
+config_check (const struct volume_spec *spec)
+{
+  unsigned i;
+
+  if (spec->leg_count == 0) {
+    log_error ("no leg was given; name at least one file or block device, "
+               "such as 'nbdkit dm a.img b.img'");
+    return -EINVAL;
+  }
+  for (i = spec->leg_count; i < MIRROR_MAX_LEGS; ++i) {
+    if (spec->legs[i].is_write_mostly) {
+      log_error ("write-mostly=%u: there is no such leg; they are numbered "
+                 "from 0 to %u",
+                 i, spec->leg_count - 1);
+      return -EINVAL;
+    }
+  }
+  if (spec->meta == NULL &&
+      (spec->snapshot_count > 0 || spec->discard_count > 0)) {
+    log_error ("snapshot " QUOTE ": must be kept somewhere; give a folder "
+               "with meta=DIR",
+               spec->snapshot_count > 0 ? spec->snapshots[0]
+                                        : spec->discards[0]);
+    return -EINVAL;
+  }
+  return 0;
+}

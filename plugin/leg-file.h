@@ -1,0 +1,36 @@
+/* Leg files by name: making new ones, and telling which file a name is.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef DM_LEG_FILE_H
+#define DM_LEG_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block-device.h"
+
+/* Create a sparse file of BYTES, durably.  Returns 0, -EEXIST if there is
+ * anything of that name, or another negative errno; then nothing is left
+ * behind.
+ */
+int leg_file_create (const char *path, uint64_t bytes);
+
+/* Remove a file that leg_file_create has made, if all is off after all. */
+void leg_file_remove (const char *path);
+
+/* The absolute path without links, which names the leg in the manifest.
+ * The file need not exist, its folder must.  The caller frees *ABSOLUTE.
+ * Returns 0 or a negative errno.
+ */
+int leg_file_absolute_path (const char *path, char **absolute);
+
+/* A text that is the same as long as the device is the same file, even
+ * after a restart; another file of the same name has another.  Disks all
+ * have the same, because their numbers change.
+ */
+#define LEG_IDENTITY_BYTES 80
+int leg_file_identity (struct block_device *bdev,
+                       char identity[LEG_IDENTITY_BYTES]);
+
+#endif /* DM_LEG_FILE_H */

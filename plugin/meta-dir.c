@@ -1,0 +1,248 @@
+/* The folder that is the volume's memory, as a set of named files.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "meta-dir.h"
+
+struct meta_dir {
+  int fd;
+  bool is_read_only;
+  char *path;
+};
+
+#define NEW_SUFFIX ".new"
+#define NAME_BYTES 256
+
+int
+meta_dir_open (const char *path, struct meta_dir **dir)
+{
+  struct meta_dir *d;
+  int r;
+
+  if (mkdir (path, 0700) == -1 && errno != EEXIST) {
+    /* A folder that is there on a read-only file system will do. */
+    if (errno != EROFS && errno != EACCES)
+      return -errno;
+  }
+  d = calloc (1, sizeof *d);
+  if (d == NULL)
+    return -ENOMEM;
+  d->fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (d->fd == -1) {
+    r = -errno;
+    goto err_free_dir;
+  }
+  if (flock (d->fd, LOCK_EX | LOCK_NB) == -1) {
+    r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+    goto err_close;
+  }
+  d->path = realpath (path, NULL);
+  if (d->path == NULL) {
+    r = -errno;
+    goto err_close;
+  }
+  d->is_read_only = faccessat (d->fd, ".", W_OK, AT_EACCESS) == -1;
+  *dir = d;
+  return 0;
+
+err_close:
+  (void) close (d->fd);
+err_free_dir:
+  free (d);
+  return r;
+}
+
+void
+meta_dir_close (struct meta_dir *dir)
+{
+  if (dir == NULL)
+    return;
+  (void) close (dir->fd);
+  free (dir->path);
+  free (dir);
+}
+
+const char *
+meta_dir_path (const struct meta_dir *dir)
+{
+  return dir->path;
+}
+
+bool
+meta_dir_is_read_only (const struct meta_dir *dir)
+{
+  return dir->is_read_only;
+}
+
+int
+meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
+                    char **text, size_t *length)
+{
+  int fd = openat (dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  struct stat st;
+  size_t done = 0;
+  char *buffer;
+  int r;
+
+  if (fd == -1)
+    return -errno;
+  if (fstat (fd, &st) == -1) {
+    r = -errno;
+    goto err_close;
+  }
+  if (!S_ISREG (st.st_mode) || st.st_size > (off_t) max) {
+    r = S_ISREG (st.st_mode) ? -EFBIG : -EINVAL;
+    goto err_close;
+  }
+  buffer = malloc ((size_t) st.st_size + 1);
+  if (buffer == NULL) {
+    r = -ENOMEM;
+    goto err_close;
+  }
+  while (done < (size_t) st.st_size) {
+    ssize_t n = read (fd, buffer + done, (size_t) st.st_size - done);
+
+    if (n == -1 && errno == EINTR)
+      continue;
+    if (n <= 0) {
+      r = n == 0 ? -EIO : -errno;
+      goto err_free_buffer;
+    }
+    done += (size_t) n;
+  }
+  (void) close (fd);
+  buffer[done] = '\0';
+  *text = buffer;
+  *length = done;
+  return 0;
+
+err_free_buffer:
+  free (buffer);
+err_close:
+  (void) close (fd);
+  return r;
+}
+
+static int
+write_all (int fd, const char *text, size_t length)
+{
+  while (length > 0) {
+    ssize_t n = write (fd, text, length);
+
+    if (n == -1 && errno == EINTR)
+      continue;
+    if (n == -1)
+      return -errno;
+    text += n;
+    length -= (size_t) n;
+  }
+  return 0;
+}
+
+static int
+sync_dir (struct meta_dir *dir)
+{
+  return fsync (dir->fd) == -1 ? -errno : 0;
+}
+
+int
+meta_dir_replace_file (struct meta_dir *dir, const char *name,
+                       const char *text, size_t length)
+{
+  char new_name[NAME_BYTES];
+  int fd, r;
+
+  if (snprintf (new_name, sizeof new_name, "%s%s", name, NEW_SUFFIX) >=
+      (int) sizeof new_name)
+    return -ENAMETOOLONG;
+  fd = openat (dir->fd, new_name,
+               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd == -1)
+    return -errno;
+  r = write_all (fd, text, length);
+  if (r == 0 && fsync (fd) == -1)
+    r = -errno;
+  if (close (fd) == -1 && r == 0)
+    r = -errno;
+  if (r < 0)
+    goto err_unlink;
+  /* Point of no return. */
+  if (renameat (dir->fd, new_name, dir->fd, name) == -1) {
+    r = -errno;
+    goto err_unlink;
+  }
+  return sync_dir (dir);
+
+err_unlink:
+  (void) unlinkat (dir->fd, new_name, 0);
+  return r;
+}
+
+int
+meta_dir_create_store (struct meta_dir *dir, const char *name,
+                       uint64_t bytes, struct block_device **bdev)
+{
+  int fd, r;
+
+  if (bytes > (uint64_t) INT64_MAX)
+    return -EFBIG;
+  fd = openat (dir->fd, name,
+               O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd == -1)
+    return -errno;
+  if (ftruncate (fd, (off_t) bytes) == -1 || fsync (fd) == -1) {
+    r = -errno;
+    goto err_unlink;
+  }
+  r = sync_dir (dir);
+  if (r < 0)
+    goto err_unlink;
+  r = bdev_open_fd (fd, name, BDEV_OPEN_EXCLUSIVE, bdev);
+  if (r < 0)
+    goto err_unlink;
+  return 0;
+
+err_unlink:
+  (void) close (fd);
+  (void) unlinkat (dir->fd, name, 0);
+  return r;
+}
+
+int
+meta_dir_open_store (struct meta_dir *dir, const char *name,
+                     struct block_device **bdev)
+{
+  unsigned flags = BDEV_OPEN_EXCLUSIVE;
+  int oflags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  int fd, r;
+
+  if (dir->is_read_only)
+    flags |= BDEV_OPEN_READ_ONLY;
+  oflags |= dir->is_read_only ? O_RDONLY : O_RDWR;
+  fd = openat (dir->fd, name, oflags);
+  if (fd == -1)
+    return -errno;
+  r = bdev_open_fd (fd, name, flags, bdev);
+  if (r < 0)
+    (void) close (fd);
+  return r;
+}
+
+int
+meta_dir_remove_file (struct meta_dir *dir, const char *name)
+{
+  if (unlinkat (dir->fd, name, 0) == -1)
+    return errno == ENOENT ? 0 : -errno;
+  return sync_dir (dir);
+}

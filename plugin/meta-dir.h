@@ -1,0 +1,58 @@
+/* The folder that is the volume's memory, as a set of named files.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The only place that opens, replaces and removes files of meta=DIR.
+ * Functions return 0 or a negative errno; names are single components.
+ */
+
+#ifndef DM_META_DIR_H
+#define DM_META_DIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "block-device.h"
+
+struct meta_dir;
+
+/* Open the folder PATH, creating it (mode 0700) if it is absent, and lock
+ * it for as long as it is open.  Errors: -EBUSY (another server has it),
+ * -ENOTDIR, -ENOENT (its parent is absent), -EACCES ...
+ */
+int meta_dir_open (const char *path, struct meta_dir **dir);
+
+/* Close and unlock.  NULL is ignored. */
+void meta_dir_close (struct meta_dir *dir);
+
+/* The absolute path, for messages and for the manifest. */
+const char *meta_dir_path (const struct meta_dir *dir);
+
+/* True if nothing can be changed there. */
+bool meta_dir_is_read_only (const struct meta_dir *dir);
+
+/* Read all of a file, at most MAX bytes (-EFBIG).  *TEXT is the caller's
+ * to free, *LENGTH bytes and a NUL.  -ENOENT if it is absent.
+ */
+int meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
+                        char **text, size_t *length);
+
+/* Replace a file, so that after a crash at any moment it has either its
+ * old or its new contents, and its new ones once this has returned.
+ */
+int meta_dir_replace_file (struct meta_dir *dir, const char *name,
+                           const char *text, size_t length);
+
+/* Create a file of BYTES zeroes (sparse), durably, and open it as a
+ * device.  -EEXIST if it is there.
+ */
+int meta_dir_create_store (struct meta_dir *dir, const char *name,
+                           uint64_t bytes, struct block_device **bdev);
+
+/* Open a file as a device; read-only if nothing can be changed there. */
+int meta_dir_open_store (struct meta_dir *dir, const char *name,
+                         struct block_device **bdev);
+
+/* Remove a file, durably.  An absent one is no error. */
+int meta_dir_remove_file (struct meta_dir *dir, const char *name);
+
+#endif /* DM_META_DIR_H */

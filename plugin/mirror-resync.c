@@ -1,0 +1,288 @@
+/* The resync: copies regions that are not in sync from the primary.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One thread goes over the regions that are not in sync, one after the
+ * other: writes to the region are kept out, kcopyd copies it from the
+ * primary to all other legs in use, and it counts as in sync.  A region
+ * that cannot be read stays out of sync; a leg that cannot be written
+ * fails.  When all regions are in sync, all legs are flushed, and those
+ * that were recovering are recorded as in sync.
+ *
+ * Locks: resync_lock is a leaf; the thread holds no lock while it copies.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+
+#include "bits.h"
+#include "clock.h"
+#include "kcopyd.h"
+#include "log-sink.h"
+#include "mirror-impl.h"
+
+/* Two parts of a job in flight: one is read while the other is written. */
+#define RESYNC_PAGES \
+  (2 * (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
+
+/* One copy that is waited for. */
+struct region_copy {
+  struct mirror *m;
+  bool is_done;
+  int read_err;
+  unsigned write_err;
+};
+
+static void
+region_copied (int read_err, unsigned write_err, void *context)
+{
+  struct region_copy *copy = context;
+  struct mirror *m = copy->m;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  copy->read_err = read_err;
+  copy->write_err = write_err;
+  copy->is_done = true;
+  cond_broadcast (&m->resync_wake);
+}
+
+static int
+copy_and_wait (struct mirror *m, struct io_region *from, unsigned num_dests,
+               struct io_region *dests, struct region_copy *copy)
+{
+  int r = kcopyd_copy (m->kcopyd, from, num_dests, dests, 0, region_copied,
+                       copy);
+
+  if (r < 0)
+    return r;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  while (!copy->is_done)
+    cond_wait (&m->resync_wake, &m->resync_lock);
+  return 0;
+}
+
+/* True if the whole io_region is a hole on its device. */
+static bool
+is_hole (const struct io_region *where)
+{
+  struct bdev_extent extent;
+
+  return bdev_extent (where->bdev, where->sector, where->count, &extent) ==
+           0 &&
+         extent.is_hole && extent.count == where->count;
+}
+
+/* Where the source has a hole, give the destinations one.  Those that have
+ * it already are left alone.  Sets the error bits.
+ */
+static void
+zero_dests (unsigned num_dests, struct io_region *dests, unsigned *write_err)
+{
+  unsigned i;
+
+  for (i = 0; i < num_dests; ++i)
+    if (!is_hole (&dests[i]) &&
+        dm_io_sync_vm (1, &dests[i], DM_IO_WRITE_ZEROES | DM_IO_UNMAP, NULL,
+                       NULL) < 0)
+      *write_err |= 1U << i;
+}
+
+/* Drop the legs that could not be written.  Returns false if that cannot
+ * be recorded: then the region is not recovered.
+ */
+static bool
+drop_failed_legs (struct mirror *m, const unsigned *legs,
+                  const struct io_region *dests, unsigned write_err)
+{
+  bool ok = true;
+  unsigned i;
+
+  for (i = 0; write_err >> i != 0; ++i) {
+    struct leg_failure failure = {
+      .leg = legs[i],
+      .op = LEG_OP_RESYNC,
+      .sector = dests[i].sector,
+      .count = dests[i].count,
+      .error = -EIO,
+    };
+
+    if (write_err >> i & 1) {
+      atomic_fetch_add (&m->legs[legs[i]].write_errors, 1);
+      ok = mirror_fail_leg (m, &failure) == 0 && ok;
+    }
+  }
+  return ok;
+}
+
+/* Make REGION the same on all legs in use.  Writes to it are kept out. */
+static bool
+recover_region (struct mirror *m, uint64_t region)
+{
+  unsigned primary = mirror_primary (m);
+  struct region_copy copy = { .m = m };
+  struct io_region from = { .bdev = m->legs[primary].bdev };
+  struct io_region dests[MIRROR_MAX_LEGS];
+  unsigned legs[MIRROR_MAX_LEGS];
+  unsigned num_dests = 0, i;
+
+  region_hash_region_range (m->regions, region, &from.sector, &from.count);
+  for (i = 0; i < m->leg_count; ++i) {
+    if (i == primary || leg_get_state (&m->legs[i]) == LEG_FAILED)
+      continue;
+    legs[num_dests] = i;
+    dests[num_dests] = from;
+    dests[num_dests++].bdev = m->legs[i].bdev;
+  }
+  if (num_dests == 0)
+    return true;
+
+  if (is_hole (&from))
+    zero_dests (num_dests, dests, &copy.write_err);
+  else {
+    int r = copy_and_wait (m, &from, num_dests, dests, &copy);
+
+    if (r < 0) {
+      log_error ("mirror: resync at %" PRIu64 " is put off: %s",
+                 sector_to_bytes (from.sector), errno_text (r));
+      return false;
+    }
+  }
+  if (copy.read_err) {
+    atomic_fetch_add (&m->legs[primary].read_errors, 1);
+    log_error ("mirror: leg %u (%s): resync read of %" PRIu64
+               " bytes at %" PRIu64 " failed; the region stays out of sync",
+               primary, bdev_name (m->legs[primary].bdev),
+               sector_to_bytes (from.count), sector_to_bytes (from.sector));
+    return false;
+  }
+  return drop_failed_legs (m, legs, dests, copy.write_err);
+}
+
+/* Wait until copying may go on at the set rate.  Returns false when the
+ * resync is to stop.
+ */
+static bool
+may_go_on (struct mirror *m, uint64_t started_ns, uint64_t done_bytes)
+{
+  uint64_t until = 0;
+
+  if (m->resync_rate > 0)
+    /* In two steps, so that neither product can pass 2^64. */
+    until = started_ns + done_bytes / m->resync_rate * NS_PER_SECOND +
+            (uint64_t) ((double) (done_bytes % m->resync_rate) /
+                        (double) m->resync_rate * (double) NS_PER_SECOND);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  while (!m->resync_must_stop && clock_now_ns () < until)
+    (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until);
+  return !m->resync_must_stop;
+}
+
+/* All regions are in sync in memory: make it so on disk, and say so. */
+static void
+finish_resync (struct mirror *m)
+{
+  unsigned i;
+  int r = target_flush (&m->target);
+
+  if (r < 0) {
+    log_error ("mirror: resync: flush failed: %s", errno_text (r));
+    return;
+  }
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
+  for (i = 0; i < m->leg_count; ++i) {
+    struct leg *leg = &m->legs[i];
+
+    if (leg_get_state (leg) != LEG_RECOVERING)
+      continue;
+    r = m->leg_changed (m->opaque, i, LEG_IN_SYNC, NULL);
+    if (r < 0) {
+      log_error ("mirror: leg %u (%s) is in sync, but this cannot be "
+                 "recorded: %s",
+                 i, bdev_name (leg->bdev), errno_text (r));
+      continue;
+    }
+    atomic_store (&leg->state, LEG_IN_SYNC);
+    log_info ("mirror: leg %u (%s): in sync", i, bdev_name (leg->bdev));
+  }
+}
+
+static void
+resync_main (void *arg)
+{
+  struct mirror *m = arg;
+  uint64_t started_ns = clock_now_ns ();
+  uint64_t done_bytes = 0;
+  uint64_t region;
+
+  for (region = 0; may_go_on (m, started_ns, done_bytes) &&
+                   region_hash_next_nosync (m->regions, &region);
+       ++region) {
+    sector_t sector, count;
+    bool recovered;
+
+    region_hash_recovery_begin (m->regions, region);
+    recovered = recover_region (m, region);
+    region_hash_recovery_end (m->regions, region, recovered);
+    region_hash_region_range (m->regions, region, &sector, &count);
+    done_bytes += sector_to_bytes (count);
+  }
+  if (mirror_is_clean (m))
+    finish_resync (m);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  m->resync_is_running = false;
+  cond_broadcast (&m->resync_wake);
+}
+
+/* True if there is anything to do. */
+static bool
+needs_resync (struct mirror *m)
+{
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_RECOVERING)
+      return true;
+  return !mirror_is_clean (m);
+}
+
+int
+mirror_start_resync (struct mirror *mirror)
+{
+  int r;
+
+  mirror_stop_resync (mirror);
+  if (!needs_resync (mirror))
+    return 0;
+  r = kcopyd_client_create (RESYNC_PAGES, &mirror->kcopyd);
+  if (r < 0)
+    return r;
+  mirror->resync_must_stop = false;
+  mirror->resync_is_running = true;
+  r = thread_start (&mirror->resync_thread, "dm-resync", resync_main,
+                    mirror);
+  if (r < 0) {
+    mirror->resync_is_running = false;
+    kcopyd_client_destroy (mirror->kcopyd);
+    return r;
+  }
+  mirror->resync_exists = true;
+  return 0;
+}
+
+void
+mirror_stop_resync (struct mirror *mirror)
+{
+  if (!mirror->resync_exists)
+    return;
+  mutex_lock (&mirror->resync_lock);
+  mirror->resync_must_stop = true;
+  cond_broadcast (&mirror->resync_wake);
+  mutex_unlock (&mirror->resync_lock);
+  thread_join (&mirror->resync_thread);
+  kcopyd_client_destroy (mirror->kcopyd);
+  mirror->resync_exists = false;
+}

@@ -1,0 +1,540 @@
+/* The mirror: keeps N legs equal.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Invariants:
+ * (1) at least one leg is LEG_IN_SYNC, always;
+ * (2) a leg is LEG_FAILED in memory only after it is so durably; until
+ *     then writes go on to it, so none that it misses is acknowledged
+ *     before;
+ * (3) where a region is in sync, all legs that are not failed hold the
+ *     same, but for writes in flight.
+ *
+ * States of a leg:
+ *   IN_SYNC    -> FAILED     [mirror_fail_leg], unless it is the last
+ *   RECOVERING -> FAILED     [mirror_fail_leg]
+ *   RECOVERING -> IN_SYNC    [resync_main], when every region is in sync
+ *
+ * Locks: state_lock serialises changes of leg states and is held while
+ * one is made durable.  The fast path takes no lock of the mirror.
+ *
+ * Model: Linux 6.1 drivers/md/dm-raid1.c: fan-out, one leg trusted where
+ * regions are out of sync.  Differs: writes are never held for an
+ * administrator; which leg failed is remembered; a leg whose write failed
+ * is never read again; reads are spread.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "log-sink.h"
+#include "mirror-impl.h"
+
+static inline struct mirror *
+mirror_of (struct target *t)
+{
+  return (struct mirror *) ((char *) t - offsetof (struct mirror, target));
+}
+
+/*----- failing a leg ---------------------------------------------------*/
+
+static const char *
+leg_op_name (enum leg_op op)
+{
+  switch (op) {
+  case LEG_OP_WRITE: return "write";
+  case LEG_OP_FLUSH: return "flush";
+  case LEG_OP_ZERO: return "zeroing";
+  case LEG_OP_RESYNC: return "resync write";
+  }
+  return "?";
+}
+
+/* What happened, such as "write of 4096 bytes at 1024 failed: ...". */
+static void
+format_failure (const struct leg_failure *f, char *buffer, size_t size)
+{
+  if (f->op == LEG_OP_FLUSH)
+    snprintf (buffer, size, "flush failed: %s", errno_text (f->error));
+  else
+    snprintf (buffer, size,
+              "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s",
+              leg_op_name (f->op), sector_to_bytes (f->count),
+              sector_to_bytes (f->sector), errno_text (f->error));
+}
+
+static unsigned
+count_in_sync (struct mirror *m)
+{
+  unsigned i, n = 0;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC)
+      n++;
+  return n;
+}
+
+int
+mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
+{
+  struct leg *leg = &m->legs[failure->leg];
+  const char *name = bdev_name (leg->bdev);
+  char reason[256];
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
+
+  if (leg_get_state (leg) == LEG_FAILED)
+    return 0;
+  format_failure (failure, reason, sizeof reason);
+  if (leg_get_state (leg) == LEG_IN_SYNC && count_in_sync (m) == 1) {
+    log_error ("mirror: leg %u (%s): %s; it is the last leg in sync, so it "
+               "stays in use and the client gets an error",
+               failure->leg, name, reason);
+    return -EIO;
+  }
+  r = m->leg_changed (m->opaque, failure->leg, LEG_FAILED, reason);
+  if (r < 0) {
+    log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "
+               "the client gets an error",
+               failure->leg, name, reason, errno_text (r));
+    return r;
+  }
+  atomic_store (&leg->state, LEG_FAILED); /* (2) */
+  log_error ("mirror: leg %u (%s): %s; leg failed, volume degraded",
+             failure->leg, name, reason);
+  return 0;
+}
+
+unsigned
+mirror_primary (struct mirror *m)
+{
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC)
+      return i;
+  abort (); /* (1) */
+}
+
+/*----- reads -----------------------------------------------------------*/
+
+#define NO_LEG UINT32_MAX
+
+/* True if A should rather be read than B, which is not NO_LEG. */
+static bool
+is_better_leg (struct mirror *m, unsigned a, unsigned b)
+{
+  if (m->legs[a].is_write_mostly != m->legs[b].is_write_mostly)
+    return m->legs[b].is_write_mostly;
+  /* A leg that could not be read before is asked only when it must be. */
+  if ((m->legs[a].read_errors > 0) != (m->legs[b].read_errors > 0))
+    return m->legs[b].read_errors > 0;
+  return m->read_policy == READ_LEAST_PENDING &&
+         atomic_load (&m->legs[a].pending_reads) <
+           atomic_load (&m->legs[b].pending_reads);
+}
+
+/* The leg to read, among those not in TRIED; NO_LEG if there is none. */
+static unsigned
+choose_leg (struct mirror *m, bool is_in_sync, unsigned long tried)
+{
+  unsigned best = NO_LEG, i, start = 0;
+
+  if (!is_in_sync) {
+    unsigned primary = mirror_primary (m);
+
+    return tried & 1UL << primary ? NO_LEG : primary;
+  }
+  if (m->read_policy == READ_ROUND_ROBIN)
+    start = atomic_fetch_add (&m->round_robin, 1) % m->leg_count;
+  for (i = 0; i < m->leg_count; ++i) {
+    unsigned leg = (start + i) % m->leg_count;
+
+    if (tried & 1UL << leg ||
+        leg_get_state (&m->legs[leg]) != LEG_IN_SYNC)
+      continue;
+    if (best == NO_LEG || is_better_leg (m, leg, best))
+      best = leg;
+  }
+  return best;
+}
+
+static int
+read_leg (struct leg *leg, void *buffer, sector_t sector, sector_t count)
+{
+  struct io_region where = { leg->bdev, sector, count };
+  int error = 0;
+  int r;
+
+  atomic_fetch_add (&leg->pending_reads, 1);
+  r = dm_io_sync_vm_errors (1, &where, DM_IO_READ, buffer, NULL, &error);
+  atomic_fetch_sub (&leg->pending_reads, 1);
+  if (r < 0) {
+    return error < 0 ? error : r;
+  }
+  atomic_fetch_add (&leg->reads, 1);
+  atomic_fetch_add (&leg->read_bytes, sector_to_bytes (count));
+  return 0;
+}
+
+static int
+mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
+{
+  struct mirror *m = mirror_of (t);
+  bool is_in_sync = region_hash_is_in_sync (m->regions, sector, count);
+  unsigned long tried = 0;
+  int r = -EIO;
+
+  for (;;) {
+    unsigned leg = choose_leg (m, is_in_sync, tried);
+    int error;
+
+    if (leg == NO_LEG)
+      return r;
+    error = read_leg (&m->legs[leg], buffer, sector, count);
+    if (error == 0)
+      return 0;
+    /* The first error is told, and then ever fewer. */
+    if (is_power_of_2 (atomic_fetch_add (&m->legs[leg].read_errors, 1) + 1))
+      log_error (
+        "mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
+        " failed: %s; %s",
+        leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
+        sector_to_bytes (sector), errno_text (error),
+        is_in_sync ? "another leg in sync is tried, if there is one"
+                   : "no other leg is in sync there");
+    tried |= 1UL << leg;
+    r = error;
+  }
+}
+
+/*----- writes ----------------------------------------------------------*/
+
+/* A fan-out to all legs in use. */
+struct fan_out {
+  enum leg_op op;
+  unsigned count;
+  unsigned legs[MIRROR_MAX_LEGS];
+  struct io_region where[MIRROR_MAX_LEGS];
+  int errors[MIRROR_MAX_LEGS];
+};
+
+static void
+fan_out_init (struct mirror *m, struct fan_out *f, enum leg_op op,
+              sector_t sector, sector_t count)
+{
+  unsigned i;
+
+  f->op = op;
+  f->count = 0;
+  for (i = 0; i < m->leg_count; ++i) {
+    if (leg_get_state (&m->legs[i]) == LEG_FAILED)
+      continue;
+    f->legs[f->count] = i;
+    f->where[f->count] =
+      (struct io_region){ m->legs[i].bdev, sector, count };
+    f->errors[f->count] = 0;
+    f->count++;
+  }
+}
+
+static void
+count_write (struct mirror *m, const struct fan_out *f)
+{
+  unsigned i;
+
+  for (i = 0; i < f->count; ++i) {
+    struct leg *leg = &m->legs[f->legs[i]];
+
+    if (f->errors[i] < 0)
+      atomic_fetch_add (
+        f->op == LEG_OP_FLUSH ? &leg->flush_errors : &leg->write_errors, 1);
+    else if (f->op != LEG_OP_FLUSH) {
+      atomic_fetch_add (&leg->writes, 1);
+      atomic_fetch_add (&leg->write_bytes,
+                        sector_to_bytes (f->where[i].count));
+    }
+  }
+}
+
+/* Some leg has failed.  Drop those that have, if another one in sync has
+ * not; then all is well.  Otherwise the request fails, no leg is dropped,
+ * and the legs may differ.  Returns what the client gets.
+ */
+static int
+handle_errors (struct mirror *m, const struct fan_out *f)
+{
+  bool has_succeeded = false;
+  int first_error = 0;
+  unsigned i;
+
+  for (i = 0; i < f->count; ++i) {
+    if (leg_get_state (&m->legs[f->legs[i]]) != LEG_IN_SYNC)
+      continue;
+    if (f->errors[i] == 0)
+      has_succeeded = true;
+    else if (first_error == 0)
+      first_error = f->errors[i];
+  }
+  if (!has_succeeded) {
+    unsigned primary = mirror_primary (m);
+
+    log_error ("mirror: %s of %" PRIu64 " bytes at %" PRIu64
+               " failed on every leg in sync, of which the first is leg %u "
+               "(%s): %s; the client gets an error",
+               leg_op_name (f->op), sector_to_bytes (f->where[0].count),
+               sector_to_bytes (f->where[0].sector), primary,
+               bdev_name (m->legs[primary].bdev), errno_text (first_error));
+    return first_error < 0 ? first_error : -EIO;
+  }
+  for (i = 0; i < f->count; ++i) {
+    struct leg_failure failure = {
+      .leg = f->legs[i],
+      .op = f->op,
+      .sector = f->where[i].sector,
+      .count = f->where[i].count,
+      .error = f->errors[i],
+    };
+    int r;
+
+    if (f->errors[i] == 0)
+      continue;
+    r = mirror_fail_leg (m, &failure);
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+static int
+dm_io_flags (unsigned flags)
+{
+  return (flags & BDEV_FUA ? DM_IO_FUA : 0) |
+         (flags & BDEV_UNMAP ? DM_IO_UNMAP : 0) |
+         (flags & BDEV_FAST ? DM_IO_FAST : 0);
+}
+
+static int
+mirror_write (struct target *t, const void *buffer, sector_t sector,
+              sector_t count, unsigned flags)
+{
+  struct mirror *m = mirror_of (t);
+  struct fan_out f;
+  int r;
+
+  region_hash_write_begin (m->regions, sector, count);
+  fan_out_init (m, &f, LEG_OP_WRITE, sector, count);
+  r = dm_io_sync_vm_errors (f.count, f.where,
+                            DM_IO_WRITE | dm_io_flags (flags),
+                            (void *) buffer, NULL, f.errors);
+  count_write (m, &f);
+  if (r < 0) {
+    r = handle_errors (m, &f);
+    if (r < 0)
+      region_hash_set_nosync (m->regions, sector, count);
+  }
+  region_hash_write_end (m->regions, sector, count);
+  return r;
+}
+
+/* After a fast zero: legs that cannot do it fast, while others have done
+ * it, must write zeroes, so that all are equal again.  Returns
+ * -EOPNOTSUPP if none can: then nothing was changed.
+ */
+static int
+finish_fast_zero (struct fan_out *f, int rw)
+{
+  unsigned i, unsupported = 0;
+  int r = 0;
+
+  for (i = 0; i < f->count; ++i)
+    if (f->errors[i] == -EOPNOTSUPP)
+      unsupported++;
+  if (unsupported == f->count)
+    return -EOPNOTSUPP;
+  for (i = 0; i < f->count; ++i) {
+    if (f->errors[i] == -EOPNOTSUPP)
+      (void) dm_io_sync_vm_errors (1, &f->where[i], rw & ~DM_IO_FAST, NULL,
+                                   NULL, &f->errors[i]);
+    if (f->errors[i] < 0)
+      r = -EIO;
+  }
+  return r;
+}
+
+static int
+mirror_zero (struct target *t, sector_t sector, sector_t count,
+             unsigned flags)
+{
+  struct mirror *m = mirror_of (t);
+  int rw = DM_IO_WRITE_ZEROES | dm_io_flags (flags);
+  struct fan_out f;
+  int r;
+
+  region_hash_write_begin (m->regions, sector, count);
+  fan_out_init (m, &f, LEG_OP_ZERO, sector, count);
+  r = dm_io_sync_vm_errors (f.count, f.where, rw, NULL, NULL, f.errors);
+  if (r < 0 && (flags & BDEV_FAST)) {
+    r = finish_fast_zero (&f, rw);
+    if (r == -EOPNOTSUPP)
+      goto out;
+  }
+  count_write (m, &f);
+  if (r < 0) {
+    r = handle_errors (m, &f);
+    if (r < 0)
+      region_hash_set_nosync (m->regions, sector, count);
+  }
+out:
+  region_hash_write_end (m->regions, sector, count);
+  return r;
+}
+
+static int
+mirror_flush (struct target *t)
+{
+  struct mirror *m = mirror_of (t);
+  struct fan_out f;
+  int r;
+
+  /* What the last leg has once failed to flush is lost for good, even if
+   * it says yes when asked again.
+   */
+  if (atomic_load (&m->last_flush_failed))
+    return -EIO;
+  fan_out_init (m, &f, LEG_OP_FLUSH, 0, 0);
+  r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_FLUSH, NULL, NULL,
+                            f.errors);
+  if (r < 0) {
+    count_write (m, &f);
+    r = handle_errors (m, &f);
+    if (r < 0)
+      atomic_store (&m->last_flush_failed, true);
+  }
+  return r;
+}
+
+static int
+mirror_extent (struct target *t, sector_t sector, sector_t count,
+               struct bdev_extent *extent)
+{
+  struct mirror *m = mirror_of (t);
+
+  return bdev_extent (m->legs[mirror_primary (m)].bdev, sector, count,
+                      extent);
+}
+
+static const struct target_ops mirror_ops = {
+  .name = "mirror",
+  .read = mirror_read,
+  .write = mirror_write,
+  .flush = mirror_flush,
+  .zero = mirror_zero,
+  .extent = mirror_extent,
+};
+
+/*----- life ------------------------------------------------------------*/
+
+int
+mirror_create (const struct mirror_params *params, struct mirror **mirror)
+{
+  struct mirror *m;
+  unsigned i;
+  int r;
+
+  assert (params->leg_count >= 1 && params->leg_count <= MIRROR_MAX_LEGS);
+  m = calloc (1, sizeof *m);
+  if (m == NULL)
+    return -ENOMEM;
+  r = region_hash_create (params->sectors, params->region_sectors,
+                          params->is_in_sync, &m->regions);
+  if (r < 0) {
+    free (m);
+    return r;
+  }
+  m->target.ops = &mirror_ops;
+  m->target.sectors = params->sectors;
+  m->leg_count = params->leg_count;
+  for (i = 0; i < m->leg_count; ++i) {
+    m->legs[i].bdev = params->legs[i];
+    m->legs[i].is_write_mostly = params->is_write_mostly[i];
+    m->legs[i].state = params->states[i];
+  }
+  assert (count_in_sync (m) > 0);
+  m->region_sectors = params->region_sectors;
+  m->read_policy = params->read_policy;
+  m->resync_rate = params->resync_rate;
+  m->leg_changed = params->leg_changed;
+  m->opaque = params->opaque;
+  mutex_init (&m->state_lock);
+  mutex_init (&m->resync_lock);
+  cond_init (&m->resync_wake);
+  *mirror = m;
+  return 0;
+}
+
+void
+mirror_destroy (struct mirror *mirror)
+{
+  unsigned i;
+
+  if (mirror == NULL)
+    return;
+  mirror_stop_resync (mirror);
+  for (i = 0; i < mirror->leg_count; ++i)
+    bdev_close (mirror->legs[i].bdev);
+  region_hash_destroy (mirror->regions);
+  cond_destroy (&mirror->resync_wake);
+  mutex_destroy (&mirror->resync_lock);
+  mutex_destroy (&mirror->state_lock);
+  free (mirror);
+}
+
+struct target *
+mirror_target (struct mirror *mirror)
+{
+  return &mirror->target;
+}
+
+bool
+mirror_is_clean (struct mirror *mirror)
+{
+  return !atomic_load (&mirror->last_flush_failed) &&
+         region_hash_in_sync_count (mirror->regions) ==
+           region_hash_region_count (mirror->regions);
+}
+
+void
+mirror_get_status (struct mirror *mirror, struct mirror_status *status)
+{
+  unsigned i;
+
+  memset (status, 0, sizeof *status);
+  status->leg_count = mirror->leg_count;
+  for (i = 0; i < mirror->leg_count; ++i) {
+    struct leg *leg = &mirror->legs[i];
+
+    status->legs[i] = (struct mirror_leg_status){
+      .state = leg_get_state (leg),
+      .reads = leg->reads,
+      .writes = leg->writes,
+      .read_bytes = leg->read_bytes,
+      .write_bytes = leg->write_bytes,
+      .read_errors = leg->read_errors,
+      .write_errors = leg->write_errors,
+      .flush_errors = leg->flush_errors,
+    };
+  }
+  status->regions_total = region_hash_region_count (mirror->regions);
+  status->regions_in_sync = region_hash_in_sync_count (mirror->regions);
+  status->region_sectors = mirror->region_sectors;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
+  status->is_resyncing = mirror->resync_is_running;
+}

@@ -1,0 +1,103 @@
+/* The mirror: keeps N legs equal.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Every write goes to all legs in use and succeeds if one leg in sync has
+ * taken it; a leg that fails is dropped, which is recorded durably before
+ * the write is acknowledged.  Reads are spread over the legs in sync.
+ * Regions that may differ are copied from the primary by the resync.
+ */
+
+#ifndef DM_MIRROR_H
+#define DM_MIRROR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block-device.h"
+#include "target.h"
+
+#define MIRROR_MAX_LEGS 9
+
+enum leg_state {
+  LEG_IN_SYNC,    /* holds everything, but for regions not in sync */
+  LEG_RECOVERING, /* takes writes; read only where its region is in sync */
+  LEG_FAILED,     /* not used any more */
+};
+
+enum read_policy {
+  READ_LEAST_PENDING,
+  READ_ROUND_ROBIN,
+  READ_FIRST,
+};
+
+struct mirror;
+
+/* Called when a leg's state is about to change: makes it durable, with
+ * the REASON (may be NULL).  Called on any thread, one call at a time, with
+ * the mirror's lock held: it must not call back.  If it returns an error
+ * the change does not happen, and the write that caused it fails.
+ */
+typedef int (*mirror_leg_fn) (void *opaque, unsigned leg,
+                              enum leg_state state, const char *reason);
+
+struct mirror_params {
+  unsigned leg_count;
+  struct block_device *legs[MIRROR_MAX_LEGS]; /* the mirror closes them */
+  enum leg_state states[MIRROR_MAX_LEGS];     /* at least one in sync */
+  bool is_write_mostly[MIRROR_MAX_LEGS];
+  sector_t sectors;
+  sector_t region_sectors; /* a power of two */
+  bool is_in_sync;         /* all regions are; else none */
+  enum read_policy read_policy;
+  uint64_t resync_rate; /* bytes a second, 0: no limit */
+  mirror_leg_fn leg_changed;
+  void *opaque;
+};
+
+/* Make a mirror.  On failure the legs are still the caller's.  Returns 0,
+ * -ENOMEM, or -E2BIG (too many regions).
+ */
+int mirror_create (const struct mirror_params *params,
+                   struct mirror **mirror);
+
+/* Stop the resync, close all legs.  Nothing is in flight.  NULL is
+ * ignored.
+ */
+void mirror_destroy (struct mirror *mirror);
+
+/* The mirror as a target; lives as long as the mirror. */
+struct target *mirror_target (struct mirror *mirror);
+
+/* Start to copy what is not in sync, in the background; nothing if all
+ * is.  Returns 0, -ENOMEM, or -EAGAIN (no thread).
+ */
+int mirror_start_resync (struct mirror *mirror);
+
+/* Stop it, after the region it is at, and wait.  It can be started
+ * again, and goes on with what is left.
+ */
+void mirror_stop_resync (struct mirror *mirror);
+
+/* True if every region is in sync, and no flush has failed on the last
+ * leg: then a stop is a clean one.
+ */
+bool mirror_is_clean (struct mirror *mirror);
+
+/* What the mirror looks like now. */
+struct mirror_leg_status {
+  enum leg_state state;
+  uint64_t reads, writes, read_bytes, write_bytes;
+  uint64_t read_errors, write_errors, flush_errors;
+};
+
+struct mirror_status {
+  unsigned leg_count;
+  struct mirror_leg_status legs[MIRROR_MAX_LEGS];
+  uint64_t regions_total, regions_in_sync;
+  sector_t region_sectors;
+  bool is_resyncing;
+};
+
+void mirror_get_status (struct mirror *mirror, struct mirror_status *status);
+
+#endif /* DM_MIRROR_H */

@@ -1,0 +1,103 @@
+/* The volume as clients see it, above the mirror and its snapshots.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "snapshot.h"
+
+struct origin {
+  struct target target;
+  struct target *lower;
+  struct snapshot *newest; /* or NULL */
+};
+
+static inline struct origin *
+origin_of (struct target *t)
+{
+  return (struct origin *) ((char *) t - offsetof (struct origin, target));
+}
+
+static int
+origin_read (struct target *t, void *buffer, sector_t sector, sector_t count)
+{
+  return target_read (origin_of (t)->lower, buffer, sector, count);
+}
+
+static int
+origin_write (struct target *t, const void *buffer, sector_t sector,
+              sector_t count, unsigned flags)
+{
+  struct origin *o = origin_of (t);
+  int r = snapshot_preserve (o->newest, sector, count);
+
+  return r < 0 ? r : target_write (o->lower, buffer, sector, count, flags);
+}
+
+static int
+origin_flush (struct target *t)
+{
+  return target_flush (origin_of (t)->lower);
+}
+
+static int
+origin_zero (struct target *t, sector_t sector, sector_t count,
+             unsigned flags)
+{
+  struct origin *o = origin_of (t);
+  int r = snapshot_preserve (o->newest, sector, count);
+
+  return r < 0 ? r : target_zero (o->lower, sector, count, flags);
+}
+
+static int
+origin_extent (struct target *t, sector_t sector, sector_t count,
+               struct bdev_extent *extent)
+{
+  return target_extent (origin_of (t)->lower, sector, count, extent);
+}
+
+static const struct target_ops origin_ops = {
+  .name = "origin",
+  .read = origin_read,
+  .write = origin_write,
+  .flush = origin_flush,
+  .zero = origin_zero,
+  .extent = origin_extent,
+};
+
+int
+origin_create (struct target *lower, struct origin **origin)
+{
+  struct origin *o = calloc (1, sizeof *o);
+
+  if (o == NULL)
+    return -ENOMEM;
+  o->target.ops = &origin_ops;
+  o->target.sectors = lower->sectors;
+  o->lower = lower;
+  *origin = o;
+  return 0;
+}
+
+void
+origin_destroy (struct origin *origin)
+{
+  free (origin);
+}
+
+void
+origin_set_snapshot (struct origin *origin, struct snapshot *newest)
+{
+  origin->newest = newest;
+}
+
+struct target *
+origin_target (struct origin *origin)
+{
+  return &origin->target;
+}

@@ -1,0 +1,319 @@
+/* Copy-on-write: getting chunks into a snapshot's store.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * States of a chunk, under the snapshot's lock:
+ *   ABSENT  -> PENDING  [claim_chunks]: one thread copies it
+ *   PENDING -> MAPPED   [publish]: copied and committed, in the table;
+ *                       readers of the snapshot find it there
+ *   MAPPED  -> SAFE     [publish]: no reader that looked before that is
+ *                       still reading it from the origin; writers may go
+ *   PENDING -> ABSENT   [release_claims]: it failed
+ *
+ * The order that matters, for each chunk: data to the store, flush, its
+ * record, flush (exception_store_commit does these), then MAPPED, then
+ * SAFE, and only then the origin is overwritten.
+ *
+ * A thread works on a window of chunks at a time: it claims all that
+ * nobody else is copying, finishes these, and only then waits for those
+ * of others.  So nobody waits while holding a claim, and two threads
+ * cannot wait for each other.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "bits.h"
+#include "checked-math.h"
+#include "log-sink.h"
+#include "snapshot-impl.h"
+
+#define WINDOW_CHUNKS 64
+
+/* One thread's work on one window. */
+struct window {
+  struct snapshot *s;
+  uint64_t first;
+  uint64_t last;
+  unsigned claim_count;
+  struct pending claims[WINDOW_CHUNKS];
+  struct exception exceptions[WINDOW_CHUNKS]; /* for each claim */
+  char *why;
+
+  /* Under the snapshot's lock. */
+  unsigned jobs_left;
+  int read_err;
+  unsigned write_err;
+};
+
+static struct list *
+pending_bucket (struct snapshot *s, uint64_t chunk)
+{
+  return &s->pending[chunk % PENDING_BUCKETS];
+}
+
+/* True if somebody is copying CHUNK.  The caller holds the lock. */
+static bool
+is_pending_locked (struct snapshot *s, uint64_t chunk)
+{
+  struct list *bucket = pending_bucket (s, chunk), *link;
+
+  list_for_each (link, bucket)
+    if (list_entry (link, struct pending, link)->chunk == chunk)
+      return true;
+  return false;
+}
+
+/* Claim all chunks of the window that are neither safe nor pending. */
+static void
+claim_chunks (struct window *w)
+{
+  struct snapshot *s = w->s;
+  uint64_t chunk;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  for (chunk = w->first; chunk <= w->last; ++chunk) {
+    struct pending *claim = &w->claims[w->claim_count];
+
+    if (snapshot_chunk_is_safe (s, chunk) || is_pending_locked (s, chunk))
+      continue;
+    claim->chunk = chunk;
+    w->exceptions[w->claim_count].old_chunk = chunk;
+    list_push_back (pending_bucket (s, chunk), &claim->link);
+    w->claim_count++;
+  }
+}
+
+/* Give all claims back, done or not. */
+static void
+release_claims (struct window *w)
+{
+  struct snapshot *s = w->s;
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  for (i = 0; i < w->claim_count; ++i)
+    list_remove (&w->claims[i].link);
+  cond_broadcast (&s->changed);
+}
+
+/* Wait until nobody is copying a chunk of the window any more. */
+static void
+wait_for_others (struct window *w)
+{
+  struct snapshot *s = w->s;
+  uint64_t chunk;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  for (chunk = w->first; chunk <= w->last; ++chunk)
+    while (is_pending_locked (s, chunk))
+      cond_wait (&s->changed, &s->lock);
+}
+
+static void
+run_copied (int read_err, unsigned write_err, void *context)
+{
+  struct window *w = context;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->s->lock);
+  w->read_err |= read_err;
+  w->write_err |= write_err;
+  if (--w->jobs_left == 0)
+    cond_broadcast (&w->s->changed);
+}
+
+/* Start the copy of COUNT claims from number FIRST on, neighbours in the
+ * origin and in the store.
+ */
+static int
+start_run (struct window *w, unsigned first, unsigned count)
+{
+  struct snapshot *s = w->s;
+  sector_t sector = w->exceptions[first].old_chunk << s->chunk_shift;
+  sector_t length = (sector_t) count << s->chunk_shift;
+  /* The last chunk of a device may be short. */
+  struct io_region from = {
+    .bdev = s->origin_bdev,
+    .sector = sector,
+    .count = MIN_OF (length, s->target.sectors - sector),
+  };
+  struct io_region to = {
+    .bdev = s->cow,
+    .sector = w->exceptions[first].new_chunk << s->chunk_shift,
+    .count = from.count,
+  };
+  int r;
+
+  mutex_lock (&s->lock);
+  w->jobs_left++;
+  mutex_unlock (&s->lock);
+  r = kcopyd_copy (s->kcopyd, &from, 1, &to, 0, run_copied, w);
+  if (r < 0) {
+    mutex_lock (&s->lock);
+    w->jobs_left--;
+    mutex_unlock (&s->lock);
+  }
+  return r;
+}
+
+/* Start all copies: claims that are neighbours, old and new, as one. */
+static int
+start_copies (struct window *w)
+{
+  const struct exception *e = w->exceptions;
+  unsigned first, end;
+  int r = 0;
+
+  for (first = 0; first < w->claim_count && r == 0; first = end) {
+    for (end = first + 1; end < w->claim_count; ++end)
+      if (e[end].old_chunk != e[end - 1].old_chunk + 1 ||
+          e[end].new_chunk != e[end - 1].new_chunk + 1)
+        break;
+    r = start_run (w, first, end - first);
+  }
+  if (r < 0)
+    snprintf (w->why, SNAPSHOT_WHY_BYTES, "a copy cannot be started: %s",
+              errno_text (r));
+  return r;
+}
+
+static int
+wait_for_copies (struct window *w)
+{
+  struct snapshot *s = w->s;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  while (w->jobs_left > 0)
+    cond_wait (&s->changed, &s->lock);
+  if (w->read_err == 0 && w->write_err == 0)
+    return 0;
+  snprintf (w->why, SNAPSHOT_WHY_BYTES, "%s of chunks %" PRIu64
+            " to %" PRIu64 " %s failed",
+            w->read_err ? "reading" : "copying", w->first, w->last,
+            w->read_err ? "from the volume" : "to the COW store");
+  return -EIO;
+}
+
+static int
+allocate_chunks (struct window *w)
+{
+  unsigned i;
+  int r = 0;
+
+  for (i = 0; i < w->claim_count && r == 0; ++i)
+    r = exception_store_allocate (w->s->store, &w->exceptions[i].new_chunk);
+  if (r < 0)
+    snprintf (w->why, SNAPSHOT_WHY_BYTES, "the COW store is full");
+  return r;
+}
+
+/* True if a read from the origin of one of the chunks is going on that
+ * began before they were mapped.  The caller holds the lock.
+ */
+static bool
+is_being_read_locked (struct snapshot *s, uint64_t first, uint64_t last)
+{
+  struct list *link;
+
+  list_for_each (link, &s->tracked) {
+    struct tracked_read *t = list_entry (link, struct tracked_read, link);
+
+    if (t->first <= last && first <= t->last)
+      return true;
+  }
+  return false;
+}
+
+/* Copied and committed: let readers find the chunks, and writers go. */
+static int
+publish (struct window *w)
+{
+  struct snapshot *s = w->s;
+  unsigned i;
+  int r = 0;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  for (i = 0; i < w->claim_count && r == 0; ++i)
+    r = exception_table_insert (s->table, w->exceptions[i].old_chunk,
+                                w->exceptions[i].new_chunk);
+  if (r < 0) {
+    snprintf (w->why, SNAPSHOT_WHY_BYTES,
+              "an exception cannot be remembered: %s", errno_text (r));
+    return r;
+  }
+  while (is_being_read_locked (s, w->first, w->last))
+    cond_wait (&s->changed, &s->lock);
+  for (i = 0; i < w->claim_count; ++i) {
+    uint64_t chunk = w->claims[i].chunk;
+
+    atomic_fetch_or_explicit (&s->safe[chunk / 64],
+                              UINT64_C (1) << chunk % 64,
+                              memory_order_release);
+  }
+  return 0;
+}
+
+static int
+copy_claims (struct window *w)
+{
+  int r = allocate_chunks (w);
+  int started;
+
+  if (r < 0)
+    return r;
+  started = start_copies (w);
+  r = wait_for_copies (w); /* those that were started, in any case */
+  if (started < 0)
+    return started;
+  if (r < 0)
+    return r;
+  r = exception_store_commit (w->s->store, w->exceptions, w->claim_count);
+  if (r < 0) {
+    snprintf (w->why, SNAPSHOT_WHY_BYTES,
+              "writing the records of the COW store failed: %s",
+              errno_text (r));
+    return r;
+  }
+  return publish (w);
+}
+
+static bool
+all_are_safe (const struct snapshot *s, uint64_t first, uint64_t last)
+{
+  for (; first <= last; ++first)
+    if (!snapshot_chunk_is_safe (s, first))
+      return false;
+  return true;
+}
+
+int
+snapshot_copy_chunks (struct snapshot *s, uint64_t first, uint64_t last,
+                      char why[SNAPSHOT_WHY_BYTES])
+{
+  assert (s->kcopyd != NULL);
+  while (first <= last) {
+    struct window w = {
+      .s = s,
+      .first = first,
+      .last = MIN_OF (last, first + WINDOW_CHUNKS - 1),
+      .why = why,
+    };
+    int r = 0;
+
+    claim_chunks (&w);
+    if (w.claim_count > 0) {
+      r = copy_claims (&w);
+      release_claims (&w);
+    }
+    if (r < 0)
+      return r;
+    wait_for_others (&w);
+    /* If another thread failed to copy a chunk it is ours to try. */
+    if (all_are_safe (s, w.first, w.last))
+      first = w.last + 1;
+  }
+  return 0;
+}

@@ -1,0 +1,44 @@
+/* A target seen as a block device, for kcopyd to copy from.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "block-device.h"
+#include "target.h"
+
+static int
+target_bdev_read (void *handle, const struct iovec *iov, int iovcnt,
+                  sector_t sector)
+{
+  struct target *t = handle;
+  int i, r;
+
+  for (i = 0; i < iovcnt; ++i) {
+    sector_t count = iov[i].iov_len >> SECTOR_SHIFT;
+
+    /* kcopyd's memory is pages, so every piece is whole sectors. */
+    if (iov[i].iov_len % SECTOR_SIZE != 0)
+      return -EINVAL;
+    if (count == 0)
+      continue;
+    r = target_read (t, iov[i].iov_base, sector, count);
+    if (r < 0)
+      return r;
+    sector += count;
+  }
+  return 0;
+}
+
+static const struct bdev_ops target_bdev_ops = {
+  .struct_size = sizeof (struct bdev_ops),
+  .read = target_bdev_read,
+};
+
+int
+target_bdev_create (struct target *t, struct block_device **bdev)
+{
+  return bdev_create (&target_bdev_ops, t, t->ops->name, t->sectors, bdev);
+}

@@ -1,0 +1,445 @@
+/* The volume: the named devices that clients open.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * States:
+ *   OPEN    -> STARTED [volume_start]: the manifest says "not clean"
+ *   STARTED -> OPEN    [volume_stop]: and "clean" again, if all is well
+ *
+ * Invariant: while the manifest says that the volume is clean, nobody
+ * writes to any leg.
+ *
+ * Locks: start_lock, then those of mirror and snapshots, then
+ * manifest_lock.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "log-sink.h"
+#include "volume-impl.h"
+
+/* Pages for the copies of snapshots: eight parts of a job at once. */
+#define SNAPSHOT_PAGES \
+  (8 * (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
+
+/*----- what the mirror reports -----------------------------------------*/
+
+static int
+leg_changed (void *opaque, unsigned leg, enum leg_state state,
+             const char *reason)
+{
+  struct volume *v = opaque;
+  struct manifest_leg *m;
+  enum leg_state old_state;
+  char *old_reason;
+  int r;
+
+  if (v->manifest == NULL)
+    return 0; /* nothing is remembered, as was said at the start */
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  m = &v->manifest->legs[leg];
+  old_state = m->state;
+  old_reason = m->reason;
+  m->reason = NULL;
+  r = manifest_set_text (&m->reason, reason);
+  if (r == 0) {
+    m->state = state;
+    r = manifest_save (v->dir, v->manifest);
+  }
+  if (r < 0) { /* as it was */
+    m->state = old_state;
+    free (m->reason);
+    m->reason = old_reason;
+    return r;
+  }
+  free (old_reason);
+  return 0;
+}
+
+/*----- opening ---------------------------------------------------------*/
+
+static int
+open_folder (struct volume *v, const char *path)
+{
+  int r = meta_dir_open (path, &v->dir);
+
+  if (r == -EBUSY)
+    log_error ("meta=%s: is in use by another server; stop that first, or "
+               "give this volume a folder of its own",
+               path);
+  else if (r == -ENOTDIR)
+    log_error ("meta=%s: is not a folder", path);
+  else if (r < 0)
+    log_error ("meta=%s: cannot be opened or created: %s", path,
+               errno_text (r));
+  if (r < 0)
+    return r;
+  r = manifest_load (v->dir, &v->manifest);
+  return r == -ENOENT ? 0 : r;
+}
+
+/* The region size: the manifest's, if there is one. */
+static int
+decide_region_size (const struct volume *v, const struct volume_spec *spec,
+                    uint64_t *region_bytes)
+{
+  *region_bytes = spec->region_bytes;
+  if (v->manifest == NULL)
+    return 0;
+  if (spec->has_region_bytes &&
+      spec->region_bytes != v->manifest->region_bytes) {
+    log_error ("region-size=%" PRIu64 ": the volume has regions of %" PRIu64
+               " bytes; leave region-size= out, or give that",
+               spec->region_bytes, v->manifest->region_bytes);
+    return -EINVAL;
+  }
+  *region_bytes = v->manifest->region_bytes;
+  return 0;
+}
+
+/* Bring the manifest up to the legs as they are now, in memory. */
+static int
+update_manifest (struct volume *v, const struct volume_legs *legs,
+                 uint64_t region_bytes)
+{
+  struct manifest *m = v->manifest;
+  unsigned i;
+
+  if (v->dir == NULL)
+    return 0;
+  if (m == NULL) {
+    m = v->manifest = manifest_new ();
+    if (m == NULL)
+      return -ENOMEM;
+  }
+  m->size_bytes = legs->size_bytes;
+  m->region_bytes = region_bytes;
+  m->is_clean = legs->is_in_sync;
+  for (i = legs->count; i < m->leg_count; ++i) {
+    free (m->legs[i].spec);
+    free (m->legs[i].identity);
+    free (m->legs[i].reason);
+    m->legs[i] = (struct manifest_leg){ 0 };
+  }
+  m->leg_count = legs->count;
+  for (i = 0; i < legs->count; ++i) {
+    m->legs[i].state = legs->legs[i].state;
+    if (manifest_set_text (&m->legs[i].spec, legs->legs[i].absolute) < 0 ||
+        manifest_set_text (&m->legs[i].identity, legs->legs[i].identity) <
+          0 ||
+        manifest_set_text (&m->legs[i].reason, NULL) < 0)
+      return -ENOMEM;
+  }
+  return 0;
+}
+
+static int
+make_mirror (struct volume *v, const struct volume_spec *spec,
+             struct volume_legs *legs, uint64_t region_bytes)
+{
+  struct mirror_params params = {
+    .leg_count = legs->count,
+    .sectors = legs->size_bytes >> SECTOR_SHIFT,
+    .region_sectors = region_bytes >> SECTOR_SHIFT,
+    .is_in_sync = legs->is_in_sync,
+    .read_policy = spec->read_policy,
+    .resync_rate = spec->resync_rate,
+    .leg_changed = leg_changed,
+    .opaque = v,
+  };
+  unsigned i;
+  int r;
+
+  for (i = 0; i < legs->count; ++i) {
+    params.legs[i] = legs->legs[i].bdev;
+    params.states[i] = legs->legs[i].state;
+    params.is_write_mostly[i] = spec->legs[i].is_write_mostly;
+  }
+  r = mirror_create (&params, &v->mirror);
+  if (r == -E2BIG)
+    log_error ("region-size=%" PRIu64 ": makes too many regions; give a "
+               "larger one",
+               region_bytes);
+  if (r < 0)
+    return r;
+  return origin_create (mirror_target (v->mirror), &v->origin);
+}
+
+static void
+add_device (struct volume *v, const char *name, struct target *target,
+            struct snapshot *snapshot, bool is_read_only)
+{
+  struct volume_device *d = &v->devices[v->device_count++];
+
+  d->volume = v;
+  d->name = name;
+  d->target = target;
+  d->snapshot = snapshot;
+  d->is_read_only = is_read_only || v->is_read_only;
+  range_lock_init (&d->range_lock);
+}
+
+static int
+make_devices (struct volume *v)
+{
+  struct volume_device *d;
+  struct mirror_status status;
+  unsigned i, n = 0;
+
+  v->devices = calloc (v->snapshot_count + 1, sizeof v->devices[0]);
+  if (v->devices == NULL)
+    return -ENOMEM;
+  add_device (v, "", origin_target (v->origin), NULL, false);
+  mirror_get_status (v->mirror, &status);
+  d = &v->devices[0];
+  snprintf (d->description, sizeof d->description,
+            "the volume, a mirror of %u leg%s", status.leg_count,
+            status.leg_count == 1 ? "" : "s");
+
+  for (i = 0; i < v->snapshot_count; ++i) {
+    struct snapshot *s = v->snapshots[i];
+    const struct manifest_snapshot *m;
+
+    if (s == NULL || !snapshot_is_valid (s))
+      continue;
+    n = (unsigned) manifest_find_snapshot (v->manifest, snapshot_name (s));
+    m = &v->manifest->snapshots[n];
+    add_device (v, snapshot_name (s), snapshot_target (s), s,
+                snapshot_is_read_only (s));
+    d = &v->devices[v->device_count - 1];
+    snprintf (d->description, sizeof d->description,
+              "snapshot of the volume, taken %s%s", m->created,
+              m->is_read_only ? ", read-only" : "");
+  }
+  return 0;
+}
+
+static void
+warn_of_forgetting (const struct volume_spec *spec,
+                    const struct volume_legs *legs)
+{
+  if (spec->meta != NULL || legs->count == 1)
+    return;
+  log_warning ("without meta=DIR nothing is remembered: %s, and a leg that "
+               "failed is trusted again after a restart",
+               spec->sync == SYNC_NONE
+                 ? "sync=none is believed at every start"
+                 : "every start copies the first leg to all others");
+}
+
+static int
+open_all (struct volume *v, const struct volume_spec *spec)
+{
+  struct volume_legs legs;
+  uint64_t region_bytes;
+  unsigned i;
+  int r;
+
+  if (spec->meta != NULL) {
+    r = open_folder (v, spec->meta);
+    if (r < 0)
+      return r;
+  }
+  r = decide_region_size (v, spec, &region_bytes);
+  if (r < 0)
+    return r;
+  r = volume_open_legs (spec, v->manifest, &legs);
+  if (r < 0)
+    return r;
+  for (i = 0; i < legs.count; ++i) {
+    if (legs.legs[i].is_read_only) {
+      v->is_read_only = true;
+      v->read_only_reason = "a leg cannot be written";
+    }
+  }
+  if (v->dir != NULL && meta_dir_is_read_only (v->dir)) {
+    v->is_read_only = true;
+    v->read_only_reason = "the meta= folder cannot be written";
+  }
+  r = update_manifest (v, &legs, region_bytes);
+  if (r == 0)
+    r = make_mirror (v, spec, &legs, region_bytes);
+  if (r == 0) {
+    warn_of_forgetting (spec, &legs);
+    r = volume_open_snapshots (v, spec);
+  }
+  if (r == 0)
+    r = make_devices (v);
+  if (r < 0) {
+    /* The mirror, once it is there, closes the legs itself. */
+    if (v->mirror != NULL)
+      volume_disown_legs (&legs);
+    volume_abandon_legs (&legs);
+    return r;
+  }
+  volume_release_legs (&legs);
+  return 0;
+}
+
+int
+volume_open (const struct volume_spec *spec, struct volume **volume)
+{
+  struct volume *v = calloc (1, sizeof *v);
+  int r;
+
+  if (v == NULL)
+    return -ENOMEM;
+  mutex_init (&v->start_lock);
+  mutex_init (&v->manifest_lock);
+  r = open_all (v, spec);
+  if (r < 0) {
+    if (r == -ENOMEM)
+      log_error ("out of memory");
+    volume_close (v);
+    return r;
+  }
+  *volume = v;
+  return 0;
+}
+
+/*----- starting and stopping -------------------------------------------*/
+
+/* Say in the manifest, durably, if the volume is clean. */
+static int
+record_clean (struct volume *v, bool is_clean)
+{
+  int r;
+
+  if (v->manifest == NULL)
+    return 0;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  v->manifest->is_clean = is_clean;
+  if (!is_clean)
+    v->manifest->generation++;
+  r = manifest_save (v->dir, v->manifest);
+  if (r < 0)
+    log_error ("%s/%s: cannot be written: %s", meta_dir_path (v->dir),
+               MANIFEST_FILE, errno_text (r));
+  return r;
+}
+
+static int
+start_snapshots (struct volume *v)
+{
+  unsigned i;
+  int r;
+
+  if (v->snapshot_count == 0)
+    return 0;
+  r = kcopyd_client_create (SNAPSHOT_PAGES, &v->kcopyd);
+  if (r < 0) {
+    log_error ("the copying of snapshots cannot be started: %s",
+               errno_text (r));
+    return r;
+  }
+  for (i = 0; i < v->snapshot_count; ++i)
+    if (v->snapshots[i] != NULL)
+      snapshot_set_kcopyd (v->snapshots[i], v->kcopyd);
+  return 0;
+}
+
+int
+volume_start (struct volume *volume)
+{
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->start_lock);
+  if (volume->is_started)
+    return 0;
+  if (volume->is_read_only)
+    return -EROFS;
+  r = record_clean (volume, false);
+  if (r < 0)
+    return r;
+  r = start_snapshots (volume);
+  if (r < 0)
+    return r;
+  r = mirror_start_resync (volume->mirror);
+  if (r < 0) {
+    log_error ("the resync cannot be started: %s", errno_text (r));
+    kcopyd_client_destroy (volume->kcopyd);
+    volume->kcopyd = NULL;
+    return r;
+  }
+  volume->is_started = true;
+  return 0;
+}
+
+void
+volume_stop (struct volume *volume)
+{
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->start_lock);
+  if (!volume->is_started)
+    return;
+  volume->is_started = false;
+  mirror_stop_resync (volume->mirror);
+  kcopyd_client_destroy (volume->kcopyd);
+  volume->kcopyd = NULL;
+  r = target_flush (mirror_target (volume->mirror));
+  if (r < 0)
+    log_error ("the legs cannot be flushed at the end: %s", errno_text (r));
+  else if (mirror_is_clean (volume->mirror))
+    (void) record_clean (volume, true); /* else the next start resyncs */
+}
+
+void
+volume_close (struct volume *volume)
+{
+  unsigned i;
+
+  if (volume == NULL)
+    return;
+  assert (!volume->is_started);
+  for (i = 0; i < volume->device_count; ++i)
+    range_lock_destroy (&volume->devices[i].range_lock);
+  free (volume->devices);
+  if (volume->snapshots != NULL)
+    volume_close_snapshots (volume);
+  origin_destroy (volume->origin);
+  mirror_destroy (volume->mirror);
+  manifest_free (volume->manifest);
+  meta_dir_close (volume->dir);
+  mutex_destroy (&volume->manifest_lock);
+  mutex_destroy (&volume->start_lock);
+  free (volume);
+}
+
+/*----- looking ---------------------------------------------------------*/
+
+unsigned
+volume_device_count (const struct volume *volume)
+{
+  return volume->device_count;
+}
+
+struct volume_device *
+volume_get_device (struct volume *volume, unsigned index)
+{
+  return &volume->devices[index];
+}
+
+struct volume_device *
+volume_find_device (struct volume *volume, const char *name)
+{
+  unsigned i;
+
+  for (i = 0; i < volume->device_count; ++i)
+    if (strcmp (volume->devices[i].name, name) == 0)
+      return &volume->devices[i];
+  return NULL;
+}
+
+struct mirror *
+volume_get_mirror (struct volume *volume)
+{
+  return volume->mirror;
+}

@@ -1,0 +1,107 @@
+/* The volume: the named devices that clients open.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Builds the mirror, the origin and the snapshots out of a specification,
+ * remembers in the manifest, and stops in good order.
+ *
+ * What is wrong is said to the log, naming the thing and the remedy; the
+ * functions return 0 or a negative errno.
+ */
+
+#ifndef DM_VOLUME_H
+#define DM_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mirror.h"
+#include "range-lock.h"
+#include "snapshot.h"
+#include "target.h"
+
+enum sync_mode {
+  SYNC_AUTO, /* what the manifest says; all, if there is none */
+  SYNC_FULL, /* everything, from the first leg */
+  SYNC_NONE, /* the user says that the legs are equal */
+};
+
+enum direct_mode {
+  DIRECT_AUTO,
+  DIRECT_ON,
+  DIRECT_OFF,
+};
+
+struct volume_leg_spec {
+  char *path;
+  bool is_write_mostly;
+};
+
+/* What the user asked for; config.c makes it. */
+struct volume_spec {
+  unsigned leg_count;
+  struct volume_leg_spec legs[MIRROR_MAX_LEGS];
+  uint64_t size_bytes; /* 0: the legs' size */
+  char *meta;          /* folder, or NULL */
+  uint64_t region_bytes;
+  bool has_region_bytes; /* said by the user, not the default */
+  enum sync_mode sync;
+  enum read_policy read_policy;
+  enum direct_mode direct;
+  uint64_t resync_rate;
+  uint64_t chunk_bytes;
+  uint64_t cow_bytes; /* 0: enough for every chunk */
+  enum on_cow_error on_cow_error;
+  unsigned snapshot_count; /* to be taken, if they don't exist */
+  char **snapshots;
+  unsigned discard_count; /* to be given up */
+  char **discards;
+};
+
+struct volume;
+
+/* One device that clients open: the volume, or a snapshot.  Plain facts,
+ * but for the lock, which is held around every write by its caller.
+ */
+struct volume_device {
+  struct volume *volume;
+  const char *name; /* of the export: "" for the volume */
+  char description[160];
+  struct target *target;
+  struct snapshot *snapshot; /* NULL for the volume */
+  bool is_read_only;
+  struct range_lock range_lock;
+};
+
+/* Open legs, folder and stores, check everything, then create what was
+ * asked for: missing legs (with size=), snapshots.  Otherwise nothing is
+ * written.  Starts no thread, so it may come before a fork.
+ */
+int volume_open (const struct volume_spec *spec, struct volume **volume);
+
+/* Get ready for writes, once, before the first one: record that the
+ * volume is in use, and start the resync if one is needed.  May be called
+ * again, from any thread.  Errors: -EROFS (legs or folder cannot be
+ * written), and those of writing the manifest and of starting threads.
+ */
+int volume_start (struct volume *volume);
+
+/* Stop in good order: end the resync, flush, and record that all is well,
+ * if it is.  Nothing is in flight.
+ */
+void volume_stop (struct volume *volume);
+
+/* Free everything.  NULL is ignored. */
+void volume_close (struct volume *volume);
+
+/* The devices, the volume first, then the snapshots, newest first. */
+unsigned volume_device_count (const struct volume *volume);
+struct volume_device *volume_get_device (struct volume *volume,
+                                         unsigned index);
+
+/* The device for the export NAME, or NULL. */
+struct volume_device *volume_find_device (struct volume *volume,
+                                          const char *name);
+
+struct mirror *volume_get_mirror (struct volume *volume);
+
+#endif /* DM_VOLUME_H */
