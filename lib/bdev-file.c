@@ -238,8 +238,8 @@ file_flush (void *handle)
 }
 
 static int
-file_write (void *handle, const struct iovec *iov, int iovcnt,
-            sector_t sector, unsigned flags)
+file_write (void *handle, const struct iovec *iov, int iovcnt, sector_t sector,
+            unsigned flags)
 {
   struct bdev_file *f = handle;
   off_t offset = (off_t) sector_to_bytes (sector);
@@ -472,8 +472,7 @@ set_direct (struct bdev_file *f, unsigned flags, unsigned block_bytes)
   if (fl == -1)
     return -errno;
   f->is_direct = (flags & BDEV_OPEN_DIRECT) != 0 ||
-                 (f->is_disk && is_possible &&
-                  !(flags & BDEV_OPEN_BUFFERED));
+                 (f->is_disk && is_possible && !(flags & BDEV_OPEN_BUFFERED));
   if (f->is_direct && !is_possible)
     return -EOPNOTSUPP;
   fl = f->is_direct ? fl | O_DIRECT : fl & ~O_DIRECT;

@@ -118,8 +118,7 @@ cursor_fill (struct cursor *c, size_t bytes, struct iovec *iov, int *iovcnt)
     len = cursor_peek (c, bytes - done, &address);
     if (len == 0)
       break;
-    if (n > 0 &&
-        (char *) iov[n - 1].iov_base + iov[n - 1].iov_len == address)
+    if (n > 0 && (char *) iov[n - 1].iov_base + iov[n - 1].iov_len == address)
       iov[n - 1].iov_len += len;
     else if (n == CURSOR_IOVECS)
       break;
@@ -176,8 +175,7 @@ zero_memory (struct cursor memory, uint64_t bytes)
 static unsigned
 bdev_flags (int rw)
 {
-  return (rw & DM_IO_FUA ? BDEV_FUA : 0) |
-         (rw & DM_IO_UNMAP ? BDEV_UNMAP : 0) |
+  return (rw & DM_IO_FUA ? BDEV_FUA : 0) | (rw & DM_IO_UNMAP ? BDEV_UNMAP : 0) |
          (rw & DM_IO_FAST ? BDEV_FAST : 0);
 }
 
@@ -198,13 +196,12 @@ transfer_region (const struct io_region *where, int rw, struct cursor memory)
     size_t bytes;
     int iovcnt;
 
-    r = cursor_fill_sectors (&c, sector_to_bytes (left), iov, &iovcnt,
-                             &bytes);
+    r = cursor_fill_sectors (&c, sector_to_bytes (left), iov, &iovcnt, &bytes);
     if (r < 0)
       break;
-    r = is_read ? bdev_read (where->bdev, iov, iovcnt, sector)
-                : bdev_write (where->bdev, iov, iovcnt, sector,
-                              bdev_flags (rw));
+    r = is_read
+          ? bdev_read (where->bdev, iov, iovcnt, sector)
+          : bdev_write (where->bdev, iov, iovcnt, sector, bdev_flags (rw));
     sector += bytes >> SECTOR_SHIFT;
     left -= bytes >> SECTOR_SHIFT;
   }
@@ -270,7 +267,7 @@ check_request (const struct request *rq)
     return (flags & ~write_flags) == 0 ? 0 : -EINVAL;
   case DM_IO_WRITE_ZEROES:
     return (flags & ~(write_flags | DM_IO_UNMAP | DM_IO_FAST)) == 0 ? 0
-                                                                   : -EINVAL;
+                                                                    : -EINVAL;
   default:
     return -EINVAL;
   }
@@ -323,8 +320,8 @@ struct async {
 static struct mutex reserve_lock = MUTEX_INITIALIZER;
 static struct cond reserve_grew;
 static bool reserve_grew_exists;
-static unsigned reserved_pages;      /* the sum of what was asked for */
-static unsigned reserve_capacity;    /* requests made for them */
+static unsigned reserved_pages;   /* the sum of what was asked for */
+static unsigned reserve_capacity; /* requests made for them */
 static struct list reserve = LIST_INITIALIZER (reserve);
 
 #define RESERVE_MAX (1U << 20)
@@ -562,14 +559,12 @@ int
 dm_io_sync_vm (unsigned int num_regions, struct io_region *where, int rw,
                void *data, unsigned long *error_bits)
 {
-  return dm_io_sync_vm_errors (num_regions, where, rw, data, error_bits,
-                               NULL);
+  return dm_io_sync_vm_errors (num_regions, where, rw, data, error_bits, NULL);
 }
 
 int
-dm_io_sync_vm_errors (unsigned int num_regions, struct io_region *where,
-                      int rw, void *data, unsigned long *error_bits,
-                      int *errors)
+dm_io_sync_vm_errors (unsigned int num_regions, struct io_region *where, int rw,
+                      void *data, unsigned long *error_bits, int *errors)
 {
   struct request rq = request_of (num_regions, where, rw);
 

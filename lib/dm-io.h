@@ -99,9 +99,8 @@ void dm_io_put (unsigned int num_pages);
 int dm_io_sync (unsigned int num_regions, struct io_region *where, int rw,
                 struct page_list *pl, unsigned int offset,
                 unsigned long *error_bits);
-int dm_io_sync_bvec (unsigned int num_regions, struct io_region *where,
-                     int rw, struct bio_vec *bvec,
-                     unsigned long *error_bits);
+int dm_io_sync_bvec (unsigned int num_regions, struct io_region *where, int rw,
+                     struct bio_vec *bvec, unsigned long *error_bits);
 int dm_io_sync_vm (unsigned int num_regions, struct io_region *where, int rw,
                    void *data, unsigned long *error_bits);
 
@@ -109,11 +108,10 @@ int dm_io_sync_vm (unsigned int num_regions, struct io_region *where, int rw,
 int dm_io_async (unsigned int num_regions, struct io_region *where, int rw,
                  struct page_list *pl, unsigned int offset, io_notify_fn fn,
                  void *context);
-int dm_io_async_bvec (unsigned int num_regions, struct io_region *where,
-                      int rw, struct bio_vec *bvec, io_notify_fn fn,
-                      void *context);
-int dm_io_async_vm (unsigned int num_regions, struct io_region *where,
-                    int rw, void *data, io_notify_fn fn, void *context);
+int dm_io_async_bvec (unsigned int num_regions, struct io_region *where, int rw,
+                      struct bio_vec *bvec, io_notify_fn fn, void *context);
+int dm_io_async_vm (unsigned int num_regions, struct io_region *where, int rw,
+                    void *data, io_notify_fn fn, void *context);
 
 /* Synchronous I/O on plain memory that also tells why: ERRORS[i] becomes
  * 0 or the negative errno of io_region i.  Otherwise as dm_io_sync_vm.

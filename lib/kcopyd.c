@@ -218,9 +218,8 @@ do_slice (struct io_work *work)
 
   read_err = dm_io_sync (1, &from, DM_IO_READ, slice->pages, 0, NULL);
   /* After a failed read the pages hold zeroes, which are nobody's data. */
-  if (read_err == 0 &&
-      dm_io_sync (job->num_dests, dests, DM_IO_WRITE, slice->pages, 0,
-                  &write_bits) < 0)
+  if (read_err == 0 && dm_io_sync (job->num_dests, dests, DM_IO_WRITE,
+                                   slice->pages, 0, &write_bits) < 0)
     assert (write_bits != 0);
 
   mutex_lock (&kc->lock);
@@ -285,8 +284,8 @@ kcopyd_client_create (unsigned int num_pages, struct kcopyd_client **result)
     goto err_put_dm_io;
 
   kc->num_pages = num_pages;
-  kc->slice_sectors =
-    MIN_OF (KCOPYD_SUB_JOB_SECTORS, num_pages * SECTORS_PER_PAGE); /* (2) */
+  kc->slice_sectors = MIN_OF (KCOPYD_SUB_JOB_SECTORS,
+                              num_pages * SECTORS_PER_PAGE); /* (2) */
   mutex_init (&kc->lock);
   cond_init (&kc->job_completed);
   cond_init (&kc->all_done);
@@ -338,8 +337,7 @@ kcopyd_client_destroy (struct kcopyd_client *kc)
 
 static int
 check_copy (const struct io_region *from, unsigned num_dests,
-            const struct io_region *dests, unsigned flags,
-            kcopyd_notify_fn fn)
+            const struct io_region *dests, unsigned flags, kcopyd_notify_fn fn)
 {
   unsigned i;
 

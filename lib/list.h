@@ -16,11 +16,14 @@ struct list {
   struct list *prev;
 };
 
-#define LIST_INITIALIZER(name) { &(name), &(name) }
+#define LIST_INITIALIZER(name) \
+  { \
+    &(name), &(name) \
+  }
 
 /* The structure of TYPE whose MEMBER is the link LINK. */
 #define list_entry(link, type, member) \
-  ((type *) ((char *) (link) - offsetof (type, member)))
+  ((type *) ((char *) (link) -offsetof (type, member)))
 
 /* Walk every link of HEAD; the body must not remove POS. */
 #define list_for_each(pos, head) \

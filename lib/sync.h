@@ -30,7 +30,10 @@ struct thread {
 };
 
 /* For mutexes that are never initialised by a function. */
-#define MUTEX_INITIALIZER { PTHREAD_MUTEX_INITIALIZER }
+#define MUTEX_INITIALIZER \
+  { \
+    PTHREAD_MUTEX_INITIALIZER \
+  }
 
 /* Initialise or destroy.  Neither allocates; neither can fail. */
 void mutex_init (struct mutex *mutex);
@@ -70,8 +73,8 @@ bool thread_is_self (const struct thread *thread);
 
 /* Hold MUTEX until the end of the enclosing block. */
 #define ACQUIRE_LOCK_FOR_CURRENT_SCOPE(to_lock) \
-  __attribute__ ((cleanup (mutex_unlock_scope))) \
-  struct mutex *SCOPE_LOCK_NAME (__LINE__) = mutex_lock_scope (to_lock)
+  __attribute__ ((cleanup (mutex_unlock_scope))) struct mutex * \
+  SCOPE_LOCK_NAME (__LINE__) = mutex_lock_scope (to_lock)
 #define SCOPE_LOCK_NAME(line) SCOPE_LOCK_PASTE (line)
 #define SCOPE_LOCK_PASTE(line) scope_lock_##line
 

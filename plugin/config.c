@@ -125,8 +125,8 @@ set_size (const char *key, const char *value, uint64_t *bytes)
 
 /* A size that is a power of two from MIN to MAX. */
 static int
-set_power_of_2 (const char *key, const char *value, uint64_t min,
-                uint64_t max, uint64_t *bytes)
+set_power_of_2 (const char *key, const char *value, uint64_t min, uint64_t max,
+                uint64_t *bytes)
 {
   int r = set_size (key, value, bytes);
 
@@ -134,8 +134,8 @@ set_power_of_2 (const char *key, const char *value, uint64_t min,
     return r;
   if (is_power_of_2 (*bytes) && *bytes >= min && *bytes <= max)
     return 0;
-  log_error ("%s=" QUOTE ": must be a power of two from %" PRIu64
-             " to %" PRIu64 " bytes",
+  log_error ("%s=" QUOTE ": must be a power of two from %" PRIu64 " to %" PRIu64
+             " bytes",
              key, value, min, max);
   return -EINVAL;
 }
@@ -188,8 +188,7 @@ set_leg (struct volume_spec *spec, const char *value)
 static int
 set_write_mostly (struct volume_spec *spec, const char *value)
 {
-  if (value[0] < '0' || value[0] >= '0' + MIRROR_MAX_LEGS ||
-      value[1] != '\0') {
+  if (value[0] < '0' || value[0] >= '0' + MIRROR_MAX_LEGS || value[1] != '\0') {
     log_error ("write-mostly=" QUOTE ": must be the number of a leg, from 0 "
                "to %d",
                value, MIRROR_MAX_LEGS - 1);
@@ -215,8 +214,7 @@ set_path (const char *key, const char *value, char **path)
 }
 
 static int
-add_name (const char *key, const char *value, char ***names,
-          unsigned *count)
+add_name (const char *key, const char *value, char ***names, unsigned *count)
 {
   char **p;
 
@@ -283,7 +281,7 @@ refuse_key (const char *key)
     }
   }
   log_error (QUOTE "=: is not a key of this plugin; 'nbdkit dm --help' "
-             "lists them",
+                   "lists them",
              key);
   return -EINVAL;
 }

@@ -16,8 +16,7 @@ void volume_spec_free (struct volume_spec *spec);
 /* Take one key.  Returns 0, or -EINVAL (unknown key or bad value),
  * -EOPNOTSUPP (a key of a later version), -ENOMEM.
  */
-int config_set (struct volume_spec *spec, const char *key,
-                const char *value);
+int config_set (struct volume_spec *spec, const char *key, const char *value);
 
 /* After the last key: do they make sense together?  0 or -EINVAL. */
 int config_check (const struct volume_spec *spec);

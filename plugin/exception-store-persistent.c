@@ -9,10 +9,6 @@
  * in flight; marking invalid is flushed; a new store's header is written
  * last.
  *
- * Layout: header in chunk 0; area a in chunk 1 + a * (epa + 1), where epa
- * is the number of records in an area; data in all other chunks, given
- * out in rising order.  A record whose new chunk is 0 ends the list.
- *
  * Invariants, under the lock:
  * (1) next_free is a data chunk, and no record or allocation is at or
  *     behind it;
@@ -23,7 +19,9 @@
  * (3) area_image is what area current_area should hold on disk, its
  *     first area_used records are the committed ones, the rest is zeroes;
  * (4) before an area is written full, the next area is zeroes on disk,
- *     durably.
+ *     durably;
+ * (5) before a record is written, so is what follows its sector in the
+ *     area: records that a crash left there must not come to life.
  *
  * Locks: `lock` is a leaf, not held during I/O.
  */
@@ -33,35 +31,11 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
-#include "exception-store.h"
-#include "list.h"
-#include "log-sink.h"
-#include "sync.h"
-
-#define STORE_MAGIC UINT32_C (0x70416e53) /* "SnAp" */
-#define STORE_VERSION 1
-
-struct disk_header {
-  uint32_t magic;
-  uint32_t valid;
-  uint32_t version;
-  uint32_t chunk_sectors;
-};
-
-struct disk_record {
-  uint64_t old_chunk;
-  uint64_t new_chunk;
-};
-
-#define RECORDS_PER_SECTOR (SECTOR_SIZE / sizeof (struct disk_record))
-
-/* The memory of areas is aligned for O_DIRECT. */
-#define AREA_ALIGN 4096U
+#include "exception-store-impl.h"
 
 /* One thread's exceptions, waiting to be committed. */
 struct commit {
@@ -71,57 +45,6 @@ struct commit {
   bool is_done;
   int result;
 };
-
-struct exception_store {
-  struct block_device *cow;
-  sector_t chunk_sectors;
-  sector_t origin_sectors;
-  uint64_t epa;
-  uint64_t store_chunks;
-
-  struct mutex lock;
-  struct cond committed;
-  bool is_valid;
-  int error; /* once a commit has failed, all do */
-  uint64_t next_free;
-  uint64_t record_limit;
-  uint64_t area_count; /* areas in use, for the usage */
-  struct list queue; /* of struct commit */
-  bool is_committing;
-
-  /* Only the one that is committing. */
-  uint64_t current_area;
-  uint64_t area_used;
-  bool area_is_dirty; /* the rest of the area on disk may not be zeroes */
-  struct disk_record *area_image;
-  struct disk_record *zero_area;
-};
-
-/*----- geometry --------------------------------------------------------*/
-
-static uint64_t
-records_per_area (sector_t chunk_sectors)
-{
-  return sector_to_bytes (chunk_sectors) / sizeof (struct disk_record);
-}
-
-static uint64_t
-area_chunk (uint64_t epa, uint64_t area)
-{
-  return 1 + area * (epa + 1);
-}
-
-static bool
-is_area_chunk (uint64_t epa, uint64_t chunk)
-{
-  return chunk % (epa + 1) == 1;
-}
-
-static uint64_t
-next_data_chunk (uint64_t epa, uint64_t chunk)
-{
-  return is_area_chunk (epa, chunk + 1) ? chunk + 2 : chunk + 1;
-}
 
 /* Chunks of a store with E exceptions: header, data, areas. */
 static uint64_t
@@ -135,8 +58,7 @@ exception_store_full_size (sector_t origin_sectors, sector_t chunk_sectors)
 {
   uint64_t exceptions = div_round_up (origin_sectors, chunk_sectors);
 
-  return chunks_for_exceptions (records_per_area (chunk_sectors),
-                                exceptions) *
+  return chunks_for_exceptions (records_per_area (chunk_sectors), exceptions) *
          chunk_sectors;
 }
 
@@ -144,39 +66,6 @@ sector_t
 exception_store_min_size (sector_t chunk_sectors)
 {
   return 3 * chunk_sectors; /* header, area, one chunk */
-}
-
-/*----- device access ---------------------------------------------------*/
-
-static int
-read_sectors (struct block_device *cow, void *buffer, sector_t sector,
-              sector_t count)
-{
-  struct iovec iov = { buffer, sector_to_bytes (count) };
-
-  return bdev_read (cow, &iov, 1, sector);
-}
-
-static int
-write_sectors (struct block_device *cow, const void *buffer, sector_t sector,
-               sector_t count, unsigned flags)
-{
-  struct iovec iov = { (void *) buffer, sector_to_bytes (count) };
-
-  return bdev_write (cow, &iov, 1, sector, flags);
-}
-
-static int
-alloc_area (sector_t chunk_sectors, struct disk_record **area)
-{
-  void *memory;
-
-  if (posix_memalign (&memory, AREA_ALIGN, sector_to_bytes (chunk_sectors)) !=
-      0)
-    return -ENOMEM;
-  memset (memory, 0, sector_to_bytes (chunk_sectors));
-  *area = memory;
-  return 0;
 }
 
 /* Write the header's sector, durably.  The rest of its chunk is nobody's
@@ -194,7 +83,7 @@ write_header (struct block_device *cow, sector_t chunk_sectors, bool valid)
   u.header.valid = htole32 (valid ? 1 : 0);
   u.header.version = htole32 (STORE_VERSION);
   u.header.chunk_sectors = htole32 ((uint32_t) chunk_sectors);
-  return write_sectors (cow, &u, 0, 1, BDEV_FUA);
+  return store_write (cow, &u, 0, 1, BDEV_FUA);
 }
 
 int
@@ -216,281 +105,7 @@ exception_store_format (struct block_device *cow, sector_t chunk_sectors)
   return write_header (cow, chunk_sectors, true);
 }
 
-/*----- opening ---------------------------------------------------------*/
-
-#define REMEDY \
-  "restore the file from a copy, or give the snapshot up with " \
-  "discard-snapshot="
-
-static int
-read_header (struct exception_store *store)
-{
-  union {
-    struct disk_header header;
-    char sector[SECTOR_SIZE];
-  } u __attribute__ ((aligned (SECTOR_SIZE)));
-  const char *name = bdev_name (store->cow);
-  uint32_t chunk;
-  int r;
-
-  if (bdev_sectors (store->cow) < 1) {
-    log_error ("%s: the file is empty, not a COW store; " REMEDY, name);
-    return -EINVAL;
-  }
-  r = read_sectors (store->cow, &u, 0, 1);
-  if (r < 0) {
-    log_error ("%s: the header cannot be read: %s", name, errno_text (r));
-    return r;
-  }
-  if (le32toh (u.header.magic) != STORE_MAGIC) {
-    log_error ("%s: the header is damaged, or this is no COW store "
-               "(magic 0x%08" PRIx32 ", not 0x%08" PRIx32 "); " REMEDY,
-               name, le32toh (u.header.magic), STORE_MAGIC);
-    return -EINVAL;
-  }
-  if (le32toh (u.header.version) != STORE_VERSION) {
-    log_error ("%s: the COW store has version %" PRIu32 ", only version %d "
-               "is known; use the program that wrote it, or give the "
-               "snapshot up with discard-snapshot=",
-               name, le32toh (u.header.version), STORE_VERSION);
-    return -EINVAL;
-  }
-  chunk = le32toh (u.header.chunk_sectors);
-  if (!is_power_of_2 (chunk) || chunk > EXCEPTION_STORE_MAX_CHUNK_SECTORS) {
-    log_error ("%s: the header is damaged: a chunk of %" PRIu32
-               " sectors is not a power of two up to %d; " REMEDY,
-               name, chunk, EXCEPTION_STORE_MAX_CHUNK_SECTORS);
-    return -EINVAL;
-  }
-  store->is_valid = u.header.valid != 0;
-  store->chunk_sectors = chunk;
-  store->epa = records_per_area (chunk);
-  store->store_chunks = bdev_sectors (store->cow) / chunk;
-  if (bdev_sectors (store->cow) < exception_store_min_size (chunk)) {
-    log_error ("%s: %" PRIu64 " bytes are too few for chunks of %" PRIu32
-               " sectors, the file has been cut short; " REMEDY,
-               name, sector_to_bytes (bdev_sectors (store->cow)), chunk);
-    return -EINVAL;
-  }
-  return 0;
-}
-
-/* What the reading of all areas remembers. */
-struct load {
-  struct exception_store *store;
-  exception_load_fn fn;
-  void *opaque;
-  uint64_t *new_chunks; /* of all records, to find duplicates */
-  size_t count;
-  size_t capacity;
-};
-
-static int
-remember_new_chunk (struct load *load, uint64_t new_chunk)
-{
-  if (load->count == load->capacity) {
-    size_t capacity = MAX_OF (load->capacity * 2, 1024);
-    uint64_t *p = realloc (load->new_chunks, capacity * sizeof *p);
-
-    if (p == NULL)
-      return -ENOMEM;
-    load->new_chunks = p;
-    load->capacity = capacity;
-  }
-  load->new_chunks[load->count++] = new_chunk;
-  return 0;
-}
-
-/* Check one record and hand it on. */
-static int
-load_record (struct load *load, uint64_t index,
-             const struct exception *exception)
-{
-  struct exception_store *store = load->store;
-  const char *name = bdev_name (store->cow);
-  uint64_t origin_chunks =
-    div_round_up (store->origin_sectors, store->chunk_sectors);
-  int r;
-
-  if (exception->old_chunk >= origin_chunks) {
-    log_error ("%s: record %" PRIu64 ": old chunk %" PRIu64
-               " is outside the volume, which has %" PRIu64
-               " chunks: the store is damaged or belongs to another volume; "
-               REMEDY, name, index, exception->old_chunk, origin_chunks);
-    return -EINVAL;
-  }
-  if (exception->new_chunk >= store->store_chunks) {
-    log_error ("%s: record %" PRIu64 ": new chunk %" PRIu64
-               " is outside the store, which has %" PRIu64
-               " chunks: the file is damaged or has been cut short; " REMEDY,
-               name, index, exception->new_chunk, store->store_chunks);
-    return -EINVAL;
-  }
-  if (is_area_chunk (store->epa, exception->new_chunk)) {
-    log_error ("%s: record %" PRIu64 ": new chunk %" PRIu64
-               " is one of the store's own areas: the file is damaged; "
-               REMEDY, name, index, exception->new_chunk);
-    return -EINVAL;
-  }
-  r = load->fn (load->opaque, exception);
-  if (r == -EEXIST) {
-    log_error ("%s: record %" PRIu64 ": old chunk %" PRIu64
-               " has a record already: the file is damaged; " REMEDY,
-               name, index, exception->old_chunk);
-    return -EINVAL;
-  }
-  if (r < 0) {
-    log_error ("%s: record %" PRIu64 ": %s", name, index, errno_text (r));
-    return r;
-  }
-  if (exception->new_chunk >= store->next_free)
-    store->next_free = next_data_chunk (store->epa, exception->new_chunk);
-  return remember_new_chunk (load, exception->new_chunk);
-}
-
-static int
-compare_chunks (const void *a, const void *b)
-{
-  uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
-
-  return (x > y) - (x < y);
-}
-
-/* No two records may share a new chunk. */
-static int
-check_new_chunks (struct load *load)
-{
-  size_t i;
-
-  if (load->count == 0)
-    return 0;
-  qsort (load->new_chunks, load->count, sizeof load->new_chunks[0],
-         compare_chunks);
-  for (i = 1; i < load->count; ++i) {
-    if (load->new_chunks[i] == load->new_chunks[i - 1]) {
-      log_error ("%s: two records share new chunk %" PRIu64
-                 ": the file is damaged; " REMEDY,
-                 bdev_name (load->store->cow), load->new_chunks[i]);
-      return -EINVAL;
-    }
-  }
-  return 0;
-}
-
-/* Read area AREA into the image and load its records.  *COUNT is how many
- * there are: fewer than epa in the last area.
- */
-static int
-load_area (struct load *load, uint64_t area, uint64_t *count)
-{
-  struct exception_store *store = load->store;
-  const char *name = bdev_name (store->cow);
-  uint64_t chunk = area_chunk (store->epa, area);
-  uint64_t i;
-  int r;
-
-  if (chunk >= store->store_chunks) {
-    log_error ("%s: area %" PRIu64 " is full and the next one would be "
-               "behind the end of the store: the list of records has no "
-               "end; " REMEDY,
-               name, area - 1);
-    return -EINVAL;
-  }
-  r = read_sectors (store->cow, store->area_image,
-                    chunk * store->chunk_sectors, store->chunk_sectors);
-  if (r < 0) {
-    log_error ("%s: area %" PRIu64 " cannot be read: %s", name, area,
-               errno_text (r));
-    return r;
-  }
-  for (i = 0; i < store->epa; ++i) {
-    struct exception exception = {
-      .old_chunk = le64toh (store->area_image[i].old_chunk),
-      .new_chunk = le64toh (store->area_image[i].new_chunk),
-    };
-
-    if (exception.new_chunk == 0)
-      break;
-    r = load_record (load, area * store->epa + i, &exception);
-    if (r < 0)
-      return r;
-  }
-  *count = i;
-  return 0;
-}
-
-int
-exception_store_load (struct exception_store *store, exception_load_fn fn,
-                      void *opaque)
-{
-  struct load load = { .store = store, .fn = fn, .opaque = opaque };
-  uint64_t area, count = 0, i;
-  int r;
-
-  for (area = 0;; ++area) {
-    r = load_area (&load, area, &count);
-    if (r < 0 || count < store->epa)
-      break;
-  }
-  if (r == 0)
-    r = check_new_chunks (&load);
-  free (load.new_chunks);
-  if (r < 0)
-    return r;
-
-  store->current_area = area;
-  store->area_used = count;
-  store->area_count = area + 1;
-  store->record_limit = area * store->epa + count;
-  /* Records behind the terminator are what a crash has left of a commit
-   * that was never acknowledged.  They must not come to life when the
-   * records before them are filled in: see (3).
-   */
-  for (i = count; i < store->epa; ++i) {
-    if (store->area_image[i].old_chunk != 0 ||
-        store->area_image[i].new_chunk != 0) {
-      store->area_image[i] = (struct disk_record){ 0 };
-      store->area_is_dirty = true;
-    }
-  }
-  return 0;
-}
-
-int
-exception_store_open (struct block_device *cow, sector_t origin_sectors,
-                      struct exception_store **store)
-{
-  struct exception_store *s = calloc (1, sizeof *s);
-  int r;
-
-  if (s == NULL)
-    return -ENOMEM;
-  s->cow = cow;
-  s->origin_sectors = origin_sectors;
-  r = read_header (s);
-  if (r < 0)
-    goto err_free_store;
-  r = alloc_area (s->chunk_sectors, &s->area_image);
-  if (r < 0)
-    goto err_free_store;
-  r = alloc_area (s->chunk_sectors, &s->zero_area);
-  if (r < 0)
-    goto err_free_image;
-
-  s->next_free = 2;
-  s->area_count = 1;
-  mutex_init (&s->lock);
-  cond_init (&s->committed);
-  list_init (&s->queue);
-  *store = s;
-  return 0;
-
-err_free_image:
-  free (s->area_image);
-err_free_store:
-  free (s);
-  return r;
-}
+/*----- facts ---------------------------------------------------------*/
 
 void
 exception_store_close (struct exception_store *store)
@@ -543,7 +158,7 @@ exception_store_allocate (struct exception_store *store, uint64_t *new_chunk)
     return -ENOSPC;
   *new_chunk = store->next_free;
   store->next_free = next_data_chunk (store->epa, store->next_free); /* (1) */
-  store->record_limit++; /* (2) */
+  store->record_limit++;                                             /* (2) */
   return 0;
 }
 
@@ -551,20 +166,31 @@ exception_store_allocate (struct exception_store *store, uint64_t *new_chunk)
  * sectors, durably.
  */
 static int
-write_area (struct exception_store *store, uint64_t first)
+write_records (struct exception_store *store, uint64_t first)
 {
   uint64_t first_sector = first / RECORDS_PER_SECTOR;
   uint64_t end_sector = div_round_up (store->area_used, RECORDS_PER_SECTOR);
-  sector_t area_sector =
-    area_chunk (store->epa, store->current_area) * store->chunk_sectors;
 
-  if (store->area_is_dirty) {
-    first_sector = 0;
-    end_sector = store->chunk_sectors;
-  }
-  return write_sectors (
-    store->cow, store->area_image + first_sector * RECORDS_PER_SECTOR,
-    area_sector + first_sector, end_sector - first_sector, BDEV_FUA);
+  return store_write (store->cow,
+                      store->area_image + first_sector * RECORDS_PER_SECTOR,
+                      store_area_sector (store, store->current_area) +
+                        first_sector,
+                      end_sector - first_sector, BDEV_FUA);
+}
+
+/* Zero what a crash has left in the sectors behind the one that record
+ * FIRST is in.  That sector itself is written whole with the record.
+ */
+static int
+zero_stale_records (struct exception_store *store, uint64_t first)
+{
+  uint64_t begin = first / RECORDS_PER_SECTOR + 1;
+
+  if (begin >= store->chunk_sectors)
+    return 0;
+  return store_write (store->cow, store->zero_area,
+                      store_area_sector (store, store->current_area) + begin,
+                      store->chunk_sectors - begin, 0);
 }
 
 /* A place among the exceptions of all that wait. */
@@ -612,22 +238,25 @@ extend_area (struct exception_store *store, struct commit_cursor *cursor,
   if (store->area_used == first)
     return 0;
 
-  /* The order that matters: data and the next area's zeroes are durable
-   * before a record that leads to them can be.
+  /* The order that matters: data, and zeroes behind the records and in
+   * the next area, are durable before a record that leads to them can be.
    */
+  if (store->area_is_dirty) { /* (5) */
+    r = zero_stale_records (store, first);
+    if (r < 0)
+      return r;
+  }
   if (*more) { /* (4) */
-    r = write_sectors (
-      store->cow, store->zero_area,
-      area_chunk (store->epa, store->current_area + 1) *
-        store->chunk_sectors,
-      store->chunk_sectors, 0);
+    r = store_write (store->cow, store->zero_area,
+                     store_area_sector (store, store->current_area + 1),
+                     store->chunk_sectors, 0);
     if (r < 0)
       return r;
   }
   r = bdev_flush (store->cow);
   if (r < 0)
     return r;
-  r = write_area (store, first);
+  r = write_records (store, first);
   if (r < 0)
     return r;
 
@@ -681,7 +310,8 @@ exception_store_commit (struct exception_store *store,
       r = commit_queue (store, &batch);
     mutex_lock (&store->lock);
     store->is_committing = false;
-    store->error = r;
+    if (store->error == 0)
+      store->error = r;
     store->area_count = store->current_area + 1;
     list_for_each (link, &batch) {
       struct commit *commit = list_entry (link, struct commit, link);
@@ -693,6 +323,14 @@ exception_store_commit (struct exception_store *store,
   }
   mutex_unlock (&store->lock);
   return mine.result;
+}
+
+void
+exception_store_poison (struct exception_store *store, int error)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+  if (store->error == 0)
+    store->error = error;
 }
 
 int

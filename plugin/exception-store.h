@@ -46,8 +46,7 @@ sector_t exception_store_min_size (sector_t chunk_sectors);
 /* Make an empty store on COW, durably.  What was there is lost.  Errors:
  * -ENOSPC (COW is too small), and those of the device.
  */
-int exception_store_format (struct block_device *cow,
-                            sector_t chunk_sectors);
+int exception_store_format (struct block_device *cow, sector_t chunk_sectors);
 
 /* Open the store on COW, which stays the caller's and outlives it, of an
  * origin of ORIGIN_SECTORS, and check its header.  Reads only.
@@ -68,8 +67,8 @@ typedef int (*exception_load_fn) (void *opaque,
  * hand them to LOAD.  Must be called, once, before anything is allocated.
  * Reads only.  Errors: as exception_store_open, and those of LOAD.
  */
-int exception_store_load (struct exception_store *store,
-                          exception_load_fn load, void *opaque);
+int exception_store_load (struct exception_store *store, exception_load_fn load,
+                          void *opaque);
 
 /* Free the store.  Nothing is in flight.  NULL is ignored. */
 void exception_store_close (struct exception_store *store);
@@ -102,8 +101,13 @@ int exception_store_allocate (struct exception_store *store,
  * and none of the exceptions may be relied upon.
  */
 int exception_store_commit (struct exception_store *store,
-                            const struct exception *exceptions,
-                            unsigned count);
+                            const struct exception *exceptions, unsigned count);
+
+/* Let no more exceptions be committed: ERROR, a negative errno, is what
+ * commits return from now on.  For when what was committed cannot be
+ * remembered, and would be committed again.
+ */
+void exception_store_poison (struct exception_store *store, int error);
 
 /* Mark the store invalid, durably.  For ever. */
 int exception_store_invalidate (struct exception_store *store);

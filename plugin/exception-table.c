@@ -175,10 +175,10 @@ exception_table_insert (struct exception_table *table, uint64_t old_chunk,
                                 run_length (g->runs[at - 1]) + 1,
                                 run_new_chunk (g->runs[at - 1]));
     if (joins_right) {
-      g->runs[at - 1] =
-        make_run (run_first (g->runs[at - 1]),
-                  run_length (g->runs[at - 1]) + run_length (g->runs[at]),
-                  run_new_chunk (g->runs[at - 1]));
+      g->runs[at - 1] = make_run (run_first (g->runs[at - 1]),
+                                  run_length (g->runs[at - 1]) +
+                                    run_length (g->runs[at]),
+                                  run_new_chunk (g->runs[at - 1]));
       g->run_count--;
       memmove (&g->runs[at], &g->runs[at + 1],
                (g->run_count - at) * sizeof g->runs[0]);
@@ -220,8 +220,8 @@ unmapped_count (const struct exception_table *table, uint64_t old_chunk,
 }
 
 struct exception_run
-exception_table_lookup (const struct exception_table *table,
-                        uint64_t old_chunk, uint64_t max)
+exception_table_lookup (const struct exception_table *table, uint64_t old_chunk,
+                        uint64_t max)
 {
   const struct group *g = table->groups[old_chunk >> GROUP_SHIFT];
   unsigned low = old_chunk % GROUP_CHUNKS;

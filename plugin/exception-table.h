@@ -27,8 +27,8 @@ void exception_table_destroy (struct exception_table *table);
 /* Add one exception.  Returns 0, or -EEXIST (OLD_CHUNK has moved
  * already), -ERANGE (one of the numbers is too large), -ENOMEM.
  */
-int exception_table_insert (struct exception_table *table,
-                            uint64_t old_chunk, uint64_t new_chunk);
+int exception_table_insert (struct exception_table *table, uint64_t old_chunk,
+                            uint64_t new_chunk);
 
 /* What happened to OLD_CHUNK and its neighbours. */
 struct exception_run {

@@ -91,8 +91,7 @@ leg_file_absolute_path (const char *path, char **absolute)
 }
 
 int
-leg_file_identity (struct block_device *bdev,
-                   char identity[LEG_IDENTITY_BYTES])
+leg_file_identity (struct block_device *bdev, char identity[LEG_IDENTITY_BYTES])
 {
   struct bdev_identity id;
   int r = bdev_identity (bdev, &id);

@@ -108,8 +108,7 @@ manifest_remove_snapshot (struct manifest *manifest, unsigned index)
   free_snapshot (&manifest->snapshots[index]);
   manifest->snapshot_count--;
   memmove (&manifest->snapshots[index], &manifest->snapshots[index + 1],
-           (manifest->snapshot_count - index) *
-             sizeof manifest->snapshots[0]);
+           (manifest->snapshot_count - index) * sizeof manifest->snapshots[0]);
 }
 
 int
@@ -132,8 +131,8 @@ snapshot_name_is_valid (const char *name)
   size_t length = strlen (name);
 
   return length > 0 && length <= SNAPSHOT_NAME_MAX &&
-         strspn (name, allowed) == length && name[0] != '.' &&
-         name[0] != '-' && strstr (name, "..") == NULL;
+         strspn (name, allowed) == length && name[0] != '.' && name[0] != '-' &&
+         strstr (name, "..") == NULL;
 }
 
 /*----- writing ---------------------------------------------------------*/
@@ -182,15 +181,15 @@ encode_manifest (const struct manifest *m)
     if (json_array_append_new (legs, encode_leg (&m->legs[i])) == -1)
       goto err_free_arrays;
   for (i = 0; i < m->snapshot_count; ++i)
-    if (json_array_append_new (snapshots,
-                               encode_snapshot (&m->snapshots[i])) == -1)
+    if (json_array_append_new (snapshots, encode_snapshot (&m->snapshots[i])) ==
+        -1)
       goto err_free_arrays;
-  root = json_pack ("{s:i, s:I, s:I, s:I, s:b, s:o, s:o}", "version",
-                    MANIFEST_VERSION, "generation",
-                    (json_int_t) m->generation, "size",
-                    (json_int_t) m->size_bytes, "region_size",
-                    (json_int_t) m->region_bytes, "clean",
-                    (int) m->is_clean, "legs", legs, "snapshots", snapshots);
+  root = json_pack ("{s:i, s:I, s:I, s:I, s:b, s:o, s:i, s:o}", "version",
+                    MANIFEST_VERSION, "generation", (json_int_t) m->generation,
+                    "size", (json_int_t) m->size_bytes, "region_size",
+                    (json_int_t) m->region_bytes, "clean", (int) m->is_clean,
+                    "legs", legs, "primary", (int) m->primary, "snapshots",
+                    snapshots);
   if (root == NULL)
     return NULL;
   if (compute_checksum (root, &checksum) < 0 ||
@@ -269,18 +268,17 @@ decode_snapshot (json_t *json, struct manifest *m)
   int read_only, n;
 
   if (json_unpack (json, "{s:s, s:s, s:I, s:s, s:b, s:s}", "name", &name,
-                   "store", &store, "chunk_size", &chunk, "created",
-                   &created, "read_only", &read_only, "state",
-                   &state) == -1)
+                   "store", &store, "chunk_size", &chunk, "created", &created,
+                   "read_only", &read_only, "state", &state) == -1)
     return -EINVAL;
   reason = json_string_value (json_object_get (json, "reason"));
   n = decode_name (state, snapshot_states, ARRAY_COUNT (snapshot_states));
   /* The name becomes an export's and the store a file's: neither may lead
    * out of the folder.
    */
-  if (n < 0 || !snapshot_name_is_valid (name) ||
-      strchr (store, '/') != NULL || store[0] == '.' || store[0] == '\0' ||
-      chunk <= 0 || manifest_find_snapshot (m, name) >= 0)
+  if (n < 0 || !snapshot_name_is_valid (name) || strchr (store, '/') != NULL ||
+      store[0] == '.' || store[0] == '\0' || chunk <= 0 ||
+      manifest_find_snapshot (m, name) >= 0)
     return -EINVAL;
   s = manifest_add_snapshot (m);
   if (s == NULL)
@@ -300,35 +298,38 @@ decode_snapshot (json_t *json, struct manifest *m)
 static int
 decode_members (json_t *root, struct manifest *m)
 {
-  json_int_t generation, size, region;
+  json_int_t generation, size, region, primary;
   json_t *legs, *snapshots, *item;
   int clean;
   size_t i;
   int r;
 
-  if (json_unpack (root, "{s:I, s:I, s:I, s:b, s:o, s:o}", "generation",
-                   &generation, "size", &size, "region_size", &region,
-                   "clean", &clean, "legs", &legs, "snapshots",
+  if (json_unpack (root, "{s:I, s:I, s:I, s:b, s:o, s:I, s:o}", "generation",
+                   &generation, "size", &size, "region_size", &region, "clean",
+                   &clean, "legs", &legs, "primary", &primary, "snapshots",
                    &snapshots) == -1 ||
-      !json_is_array (legs) || !json_is_array (snapshots) ||
-      generation < 0 || size <= 0 || region <= 0 ||
-      (uint64_t) size % SECTOR_SIZE != 0 ||
+      !json_is_array (legs) || !json_is_array (snapshots) || generation < 0 ||
+      size <= 0 || region <= 0 || (uint64_t) size % SECTOR_SIZE != 0 ||
       (uint64_t) region % SECTOR_SIZE != 0 ||
       !is_power_of_2 ((uint64_t) region) || json_array_size (legs) == 0 ||
-      json_array_size (legs) > MIRROR_MAX_LEGS ||
+      json_array_size (legs) > MIRROR_MAX_LEGS || primary < 0 ||
+      (size_t) primary >= json_array_size (legs) ||
       json_array_size (snapshots) > MANIFEST_MAX_SNAPSHOTS)
     return -EINVAL;
   m->generation = (uint64_t) generation;
   m->size_bytes = (uint64_t) size;
   m->region_bytes = (uint64_t) region;
   m->is_clean = clean != 0;
-  json_array_foreach (legs, i, item) {
+  m->primary = (unsigned) primary;
+  json_array_foreach (legs, i, item)
+  {
     m->leg_count++;
     r = decode_leg (item, &m->legs[i]);
     if (r < 0)
       return r;
   }
-  json_array_foreach (snapshots, i, item) {
+  json_array_foreach (snapshots, i, item)
+  {
     r = decode_snapshot (item, m);
     if (r < 0)
       return r;
@@ -382,8 +383,8 @@ decode_manifest (const char *path, json_t *root, struct manifest *m)
   }
   r = decode_members (root, m);
   if (r == -EINVAL)
-    log_error ("%s/%s: a member is missing or makes no sense; "
-               DAMAGED_REMEDY, path, MANIFEST_FILE);
+    log_error ("%s/%s: a member is missing or makes no sense; " DAMAGED_REMEDY,
+               path, MANIFEST_FILE);
   return r;
 }
 

@@ -49,6 +49,7 @@ struct manifest {
   bool is_clean; /* the last writer stopped with all legs equal */
   unsigned leg_count;
   struct manifest_leg legs[MIRROR_MAX_LEGS];
+  unsigned primary; /* the leg that is read where legs may differ */
   unsigned snapshot_count;
   struct manifest_snapshot *snapshots; /* oldest first */
 };
@@ -82,8 +83,7 @@ struct manifest_snapshot *manifest_add_snapshot (struct manifest *manifest);
 void manifest_remove_snapshot (struct manifest *manifest, unsigned index);
 
 /* The index of the snapshot NAME, or -1. */
-int manifest_find_snapshot (const struct manifest *manifest,
-                            const char *name);
+int manifest_find_snapshot (const struct manifest *manifest, const char *name);
 
 /* True if NAME may be a snapshot's: letters, digits, _ - and . of which it
  * may begin with neither . nor -, no "..", at most SNAPSHOT_NAME_MAX bytes.

@@ -157,8 +157,8 @@ sync_dir (struct meta_dir *dir)
 }
 
 int
-meta_dir_replace_file (struct meta_dir *dir, const char *name,
-                       const char *text, size_t length)
+meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
+                       size_t length)
 {
   char new_name[NAME_BYTES];
   int fd, r;
@@ -190,8 +190,8 @@ err_unlink:
 }
 
 int
-meta_dir_create_store (struct meta_dir *dir, const char *name,
-                       uint64_t bytes, struct block_device **bdev)
+meta_dir_create_store (struct meta_dir *dir, const char *name, uint64_t bytes,
+                       struct block_device **bdev)
 {
   int fd, r;
 

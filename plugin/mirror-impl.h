@@ -25,6 +25,7 @@ struct leg {
 struct mirror {
   struct target target;
   unsigned leg_count;
+  unsigned first_primary;
   struct leg legs[MIRROR_MAX_LEGS];
   struct region_hash *regions;
   sector_t region_sectors;
@@ -71,7 +72,9 @@ struct leg_failure {
  */
 int mirror_fail_leg (struct mirror *m, const struct leg_failure *failure);
 
-/* The leg that is trusted where legs may differ: the first in sync. */
+/* The leg that is trusted where legs may differ: the one given at the
+ * start, and when that has failed, the first in sync.
+ */
 unsigned mirror_primary (struct mirror *m);
 
 static inline enum leg_state

@@ -69,8 +69,7 @@ is_hole (const struct io_region *where)
 {
   struct bdev_extent extent;
 
-  return bdev_extent (where->bdev, where->sector, where->count, &extent) ==
-           0 &&
+  return bdev_extent (where->bdev, where->sector, where->count, &extent) == 0 &&
          extent.is_hole && extent.count == where->count;
 }
 
@@ -260,12 +259,15 @@ mirror_start_resync (struct mirror *mirror)
   r = kcopyd_client_create (RESYNC_PAGES, &mirror->kcopyd);
   if (r < 0)
     return r;
+  mutex_lock (&mirror->resync_lock);
   mirror->resync_must_stop = false;
   mirror->resync_is_running = true;
-  r = thread_start (&mirror->resync_thread, "dm-resync", resync_main,
-                    mirror);
+  mutex_unlock (&mirror->resync_lock);
+  r = thread_start (&mirror->resync_thread, "dm-resync", resync_main, mirror);
   if (r < 0) {
+    mutex_lock (&mirror->resync_lock);
     mirror->resync_is_running = false;
+    mutex_unlock (&mirror->resync_lock);
     kcopyd_client_destroy (mirror->kcopyd);
     return r;
   }

@@ -48,10 +48,14 @@ static const char *
 leg_op_name (enum leg_op op)
 {
   switch (op) {
-  case LEG_OP_WRITE: return "write";
-  case LEG_OP_FLUSH: return "flush";
-  case LEG_OP_ZERO: return "zeroing";
-  case LEG_OP_RESYNC: return "resync write";
+  case LEG_OP_WRITE:
+    return "write";
+  case LEG_OP_FLUSH:
+    return "flush";
+  case LEG_OP_ZERO:
+    return "zeroing";
+  case LEG_OP_RESYNC:
+    return "resync write";
   }
   return "?";
 }
@@ -63,8 +67,7 @@ format_failure (const struct leg_failure *f, char *buffer, size_t size)
   if (f->op == LEG_OP_FLUSH)
     snprintf (buffer, size, "flush failed: %s", errno_text (f->error));
   else
-    snprintf (buffer, size,
-              "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s",
+    snprintf (buffer, size, "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s",
               leg_op_name (f->op), sector_to_bytes (f->count),
               sector_to_bytes (f->sector), errno_text (f->error));
 }
@@ -117,6 +120,8 @@ mirror_primary (struct mirror *m)
 {
   unsigned i;
 
+  if (leg_get_state (&m->legs[m->first_primary]) == LEG_IN_SYNC)
+    return m->first_primary;
   for (i = 0; i < m->leg_count; ++i)
     if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC)
       return i;
@@ -157,8 +162,7 @@ choose_leg (struct mirror *m, bool is_in_sync, unsigned long tried)
   for (i = 0; i < m->leg_count; ++i) {
     unsigned leg = (start + i) % m->leg_count;
 
-    if (tried & 1UL << leg ||
-        leg_get_state (&m->legs[leg]) != LEG_IN_SYNC)
+    if (tried & 1UL << leg || leg_get_state (&m->legs[leg]) != LEG_IN_SYNC)
       continue;
     if (best == NO_LEG || is_better_leg (m, leg, best))
       best = leg;
@@ -203,13 +207,12 @@ mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
       return 0;
     /* The first error is told, and then ever fewer. */
     if (is_power_of_2 (atomic_fetch_add (&m->legs[leg].read_errors, 1) + 1))
-      log_error (
-        "mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
-        " failed: %s; %s",
-        leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
-        sector_to_bytes (sector), errno_text (error),
-        is_in_sync ? "another leg in sync is tried, if there is one"
-                   : "no other leg is in sync there");
+      log_error ("mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
+                 " failed: %s; %s",
+                 leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
+                 sector_to_bytes (sector), errno_text (error),
+                 is_in_sync ? "another leg in sync is tried, if there is one"
+                            : "no other leg is in sync there");
     tried |= 1UL << leg;
     r = error;
   }
@@ -238,8 +241,7 @@ fan_out_init (struct mirror *m, struct fan_out *f, enum leg_op op,
     if (leg_get_state (&m->legs[i]) == LEG_FAILED)
       continue;
     f->legs[f->count] = i;
-    f->where[f->count] =
-      (struct io_region){ m->legs[i].bdev, sector, count };
+    f->where[f->count] = (struct io_region){ m->legs[i].bdev, sector, count };
     f->errors[f->count] = 0;
     f->count++;
   }
@@ -254,12 +256,12 @@ count_write (struct mirror *m, const struct fan_out *f)
     struct leg *leg = &m->legs[f->legs[i]];
 
     if (f->errors[i] < 0)
-      atomic_fetch_add (
-        f->op == LEG_OP_FLUSH ? &leg->flush_errors : &leg->write_errors, 1);
+      atomic_fetch_add (f->op == LEG_OP_FLUSH ? &leg->flush_errors
+                                              : &leg->write_errors,
+                        1);
     else if (f->op != LEG_OP_FLUSH) {
       atomic_fetch_add (&leg->writes, 1);
-      atomic_fetch_add (&leg->write_bytes,
-                        sector_to_bytes (f->where[i].count));
+      atomic_fetch_add (&leg->write_bytes, sector_to_bytes (f->where[i].count));
     }
   }
 }
@@ -331,8 +333,7 @@ mirror_write (struct target *t, const void *buffer, sector_t sector,
 
   region_hash_write_begin (m->regions, sector, count);
   fan_out_init (m, &f, LEG_OP_WRITE, sector, count);
-  r = dm_io_sync_vm_errors (f.count, f.where,
-                            DM_IO_WRITE | dm_io_flags (flags),
+  r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_WRITE | dm_io_flags (flags),
                             (void *) buffer, NULL, f.errors);
   count_write (m, &f);
   if (r < 0) {
@@ -370,8 +371,7 @@ finish_fast_zero (struct fan_out *f, int rw)
 }
 
 static int
-mirror_zero (struct target *t, sector_t sector, sector_t count,
-             unsigned flags)
+mirror_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
 {
   struct mirror *m = mirror_of (t);
   int rw = DM_IO_WRITE_ZEROES | dm_io_flags (flags);
@@ -427,8 +427,7 @@ mirror_extent (struct target *t, sector_t sector, sector_t count,
 {
   struct mirror *m = mirror_of (t);
 
-  return bdev_extent (m->legs[mirror_primary (m)].bdev, sector, count,
-                      extent);
+  return bdev_extent (m->legs[mirror_primary (m)].bdev, sector, count, extent);
 }
 
 static const struct target_ops mirror_ops = {
@@ -462,6 +461,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->target.ops = &mirror_ops;
   m->target.sectors = params->sectors;
   m->leg_count = params->leg_count;
+  m->first_primary = params->primary;
   for (i = 0; i < m->leg_count; ++i) {
     m->legs[i].bdev = params->legs[i];
     m->legs[i].is_write_mostly = params->is_write_mostly[i];

@@ -37,14 +37,15 @@ struct mirror;
  * the mirror's lock held: it must not call back.  If it returns an error
  * the change does not happen, and the write that caused it fails.
  */
-typedef int (*mirror_leg_fn) (void *opaque, unsigned leg,
-                              enum leg_state state, const char *reason);
+typedef int (*mirror_leg_fn) (void *opaque, unsigned leg, enum leg_state state,
+                              const char *reason);
 
 struct mirror_params {
   unsigned leg_count;
   struct block_device *legs[MIRROR_MAX_LEGS]; /* the mirror closes them */
   enum leg_state states[MIRROR_MAX_LEGS];     /* at least one in sync */
   bool is_write_mostly[MIRROR_MAX_LEGS];
+  unsigned primary; /* a leg in sync: trusted where legs may differ */
   sector_t sectors;
   sector_t region_sectors; /* a power of two */
   bool is_in_sync;         /* all regions are; else none */
@@ -57,8 +58,7 @@ struct mirror_params {
 /* Make a mirror.  On failure the legs are still the caller's.  Returns 0,
  * -ENOMEM, or -E2BIG (too many regions).
  */
-int mirror_create (const struct mirror_params *params,
-                   struct mirror **mirror);
+int mirror_create (const struct mirror_params *params, struct mirror **mirror);
 
 /* Stop the resync, close all legs.  Nothing is in flight.  NULL is
  * ignored.

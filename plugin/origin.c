@@ -45,8 +45,7 @@ origin_flush (struct target *t)
 }
 
 static int
-origin_zero (struct target *t, sector_t sector, sector_t count,
-             unsigned flags)
+origin_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
 {
   struct origin *o = origin_of (t);
   int r = snapshot_preserve (o->newest, sector, count);

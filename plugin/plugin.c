@@ -143,6 +143,7 @@ dm_dump_plugin (void)
 {
   printf ("dm_version=%s\n", PACKAGE_VERSION);
   printf ("dm_engine_io_uring=no\n");
+  printf ("dm_libnbd=no\n");
   printf ("dm_legs_max=%d\n", MIRROR_MAX_LEGS);
   printf ("dm_store_formats=persistent\n");
 }
@@ -269,9 +270,9 @@ dm_yes (void *handle)
  */
 struct part {
   sector_t sector;
-  sector_t count;  /* whole sectors, or 1 */
-  unsigned skip;   /* bytes of that one sector before the part */
-  uint64_t bytes;  /* of the range */
+  sector_t count; /* whole sectors, or 1 */
+  unsigned skip;  /* bytes of that one sector before the part */
+  uint64_t bytes; /* of the range */
   bool is_whole;
 };
 
@@ -296,8 +297,8 @@ first_part (uint64_t offset, uint64_t bytes)
 
 /* Hold all sectors that a range of bytes touches. */
 static void
-hold_bytes (struct volume_device *d, struct range_hold *hold,
-            uint64_t offset, uint64_t bytes)
+hold_bytes (struct volume_device *d, struct range_hold *hold, uint64_t offset,
+            uint64_t bytes)
 {
   sector_t first = offset >> SECTOR_SHIFT;
   sector_t end = (offset + bytes + SECTOR_SIZE - 1) >> SECTOR_SHIFT;
@@ -329,8 +330,7 @@ modify_sector (struct volume_device *d, const struct part *part,
     memcpy (sector + part->skip, data, part->bytes);
   else
     memset (sector + part->skip, 0, part->bytes);
-  return target_write (d->target, sector, part->sector, 1,
-                       flags & BDEV_FUA);
+  return target_write (d->target, sector, part->sector, 1, flags & BDEV_FUA);
 }
 
 /*----- requests --------------------------------------------------------*/
@@ -449,8 +449,7 @@ zero_bytes (struct volume_device *d, uint64_t offset, uint64_t bytes,
 static int
 dm_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  return result_of (
-    zero_bytes (handle, offset, count, bdev_flags_of (flags)));
+  return result_of (zero_bytes (handle, offset, count, bdev_flags_of (flags)));
 }
 
 /* What is trimmed reads as zeroes, on every leg the same.  Where legs
@@ -489,9 +488,10 @@ dm_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
       begin = offset;
     }
     length = MIN_OF (length, end - begin);
-    if (nbdkit_add_extent (
-          extents, begin, length,
-          extent.is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0) == -1)
+    if (nbdkit_add_extent (extents, begin, length,
+                           extent.is_hole
+                             ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO
+                             : 0) == -1)
       return -1;
     if (flags & NBDKIT_FLAG_REQ_ONE)
       break;

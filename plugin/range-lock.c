@@ -39,8 +39,7 @@ must_wait (struct range_lock *rl, struct range_hold *hold)
   for (link = hold->link.prev; link != &rl->holds; link = link->prev) {
     struct range_hold *other = list_entry (link, struct range_hold, link);
 
-    if (ranges_overlap (hold->sector, hold->count, other->sector,
-                        other->count))
+    if (ranges_overlap (hold->sector, hold->count, other->sector, other->count))
       return true;
   }
   return false;

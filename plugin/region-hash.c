@@ -38,8 +38,8 @@ struct region_hash {
   unsigned region_shift;
   uint64_t region_count;
 
-  _Atomic uint32_t *regions;       /* RECOVERING | writes in flight */
-  _Atomic uint64_t *in_sync;       /* a bit each */
+  _Atomic uint32_t *regions; /* RECOVERING | writes in flight */
+  _Atomic uint64_t *in_sync; /* a bit each */
   _Atomic uint64_t in_sync_count;
 
   struct mutex lock;
@@ -164,8 +164,7 @@ region_hash_write_begin (struct region_hash *rh, sector_t sector,
 }
 
 void
-region_hash_write_end (struct region_hash *rh, sector_t sector,
-                       sector_t count)
+region_hash_write_end (struct region_hash *rh, sector_t sector, sector_t count)
 {
   uint64_t last = last_region (rh, sector, count);
   uint64_t region;
@@ -177,9 +176,7 @@ region_hash_write_end (struct region_hash *rh, sector_t sector,
 static bool
 region_is_in_sync (const struct region_hash *rh, uint64_t region)
 {
-  return atomic_load (&rh->in_sync[region / MAP_BITS]) >>
-           region % MAP_BITS &
-         1;
+  return atomic_load (&rh->in_sync[region / MAP_BITS]) >> region % MAP_BITS & 1;
 }
 
 bool
@@ -196,8 +193,7 @@ region_hash_is_in_sync (const struct region_hash *rh, sector_t sector,
 }
 
 void
-region_hash_set_nosync (struct region_hash *rh, sector_t sector,
-                        sector_t count)
+region_hash_set_nosync (struct region_hash *rh, sector_t sector, sector_t count)
 {
   uint64_t last = last_region (rh, sector, count);
   uint64_t region;

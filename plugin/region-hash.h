@@ -22,17 +22,16 @@ struct region_hash;
  * be short.  All begin in sync, or none.  Returns 0, or -ENOMEM, or
  * -E2BIG (too many).
  */
-int region_hash_create (sector_t sectors, sector_t region_sectors,
-                        bool in_sync, struct region_hash **rh);
+int region_hash_create (sector_t sectors, sector_t region_sectors, bool in_sync,
+                        struct region_hash **rh);
 void region_hash_destroy (struct region_hash *rh);
 
 uint64_t region_hash_region_count (const struct region_hash *rh);
 uint64_t region_hash_in_sync_count (const struct region_hash *rh);
 
 /* The sectors of REGION. */
-void region_hash_region_range (const struct region_hash *rh,
-                               uint64_t region, sector_t *sector,
-                               sector_t *count);
+void region_hash_region_range (const struct region_hash *rh, uint64_t region,
+                               sector_t *sector, sector_t *count);
 
 /* Around every write.  begin waits while a region it touches recovers. */
 void region_hash_write_begin (struct region_hash *rh, sector_t sector,
@@ -53,8 +52,7 @@ void region_hash_set_nosync (struct region_hash *rh, sector_t sector,
 /* The first region at or behind *REGION that is not in sync; false if
  * there is none.
  */
-bool region_hash_next_nosync (const struct region_hash *rh,
-                              uint64_t *region);
+bool region_hash_next_nosync (const struct region_hash *rh, uint64_t *region);
 
 /* Around the recovery of one region.  begin keeps new writes out and
  * waits for those in flight; end lets them in, and marks the region in

@@ -190,8 +190,8 @@ wait_for_copies (struct window *w)
     cond_wait (&s->changed, &s->lock);
   if (w->read_err == 0 && w->write_err == 0)
     return 0;
-  snprintf (w->why, SNAPSHOT_WHY_BYTES, "%s of chunks %" PRIu64
-            " to %" PRIu64 " %s failed",
+  snprintf (w->why, SNAPSHOT_WHY_BYTES,
+            "%s of chunks %" PRIu64 " to %" PRIu64 " %s failed",
             w->read_err ? "reading" : "copying", w->first, w->last,
             w->read_err ? "from the volume" : "to the COW store");
   return -EIO;
@@ -242,6 +242,10 @@ publish (struct window *w)
   if (r < 0) {
     snprintf (w->why, SNAPSHOT_WHY_BYTES,
               "an exception cannot be remembered: %s", errno_text (r));
+    /* Its record is in the store.  A second one for the same chunk would
+     * make the store unreadable.
+     */
+    exception_store_poison (s->store, r);
     return r;
   }
   while (is_being_read_locked (s, w->first, w->last))
@@ -249,8 +253,7 @@ publish (struct window *w)
   for (i = 0; i < w->claim_count; ++i) {
     uint64_t chunk = w->claims[i].chunk;
 
-    atomic_fetch_or_explicit (&s->safe[chunk / 64],
-                              UINT64_C (1) << chunk % 64,
+    atomic_fetch_or_explicit (&s->safe[chunk / 64], UINT64_C (1) << chunk % 64,
                               memory_order_release);
   }
   return 0;

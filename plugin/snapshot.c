@@ -36,8 +36,7 @@
 static inline struct snapshot *
 snapshot_of (struct target *t)
 {
-  return (struct snapshot *) ((char *) t -
-                              offsetof (struct snapshot, target));
+  return (struct snapshot *) ((char *) t - offsetof (struct snapshot, target));
 }
 
 static inline struct snapshot *
@@ -58,13 +57,6 @@ break_snapshot (struct snapshot *s, const char *why)
 
   if (atomic_load (&s->is_broken))
     return 0;
-  /* The header is for the kernel, and for those who have lost the
-   * manifest.  A store that fails may well refuse this, too.
-   */
-  r = exception_store_invalidate (s->store);
-  if (r < 0)
-    log_warning ("snapshot %s: the COW store cannot be marked invalid: %s",
-                 s->name, errno_text (r));
   r = s->broken (s->opaque, s, why);
   if (r < 0) {
     log_error ("snapshot %s: %s; that it is lost cannot be recorded (%s), "
@@ -72,6 +64,13 @@ break_snapshot (struct snapshot *s, const char *why)
                s->name, why, errno_text (r));
     return r;
   }
+  /* The header is for the kernel, and for those who have lost the
+   * manifest.  A store that fails may well refuse this, too.
+   */
+  r = exception_store_invalidate (s->store);
+  if (r < 0)
+    log_warning ("snapshot %s: the COW store cannot be marked invalid: %s",
+                 s->name, errno_text (r));
   atomic_store (&s->is_broken, true);
   log_error ("snapshot %s: %s; the snapshot is invalid, the volume goes on",
              s->name, why);
@@ -165,8 +164,8 @@ first_piece_locked (struct snapshot *s, sector_t sector, sector_t count)
   uint64_t chunk = snapshot_chunk_of (s, sector);
   uint64_t last = snapshot_chunk_of (s, sector + count - 1);
   sector_t offset = sector - (chunk << s->chunk_shift);
-  struct exception_run run =
-    exception_table_lookup (s->table, chunk, last - chunk + 1);
+  struct exception_run run = exception_table_lookup (s->table, chunk,
+                                                     last - chunk + 1);
   sector_t length = (run.count << s->chunk_shift) - offset;
 
   return (struct piece){
@@ -227,8 +226,7 @@ view_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 }
 
 static int
-snapshot_read (struct target *t, void *buffer, sector_t sector,
-               sector_t count)
+snapshot_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
   struct snapshot *s = snapshot_of (t);
   int r;
@@ -291,8 +289,8 @@ prepare_write (struct snapshot *s, sector_t sector, sector_t count)
   r = snapshot_copy_chunks (s, snapshot_chunk_of (s, sector),
                             snapshot_chunk_of (s, sector + count - 1), why);
   if (r < 0 && is_power_of_2 (atomic_fetch_add (&s->refused_writes, 1) + 1))
-    log_error ("snapshot %s: %s; a write to the snapshot was refused",
-               s->name, why);
+    log_error ("snapshot %s: %s; a write to the snapshot was refused", s->name,
+               why);
   return r;
 }
 
@@ -451,8 +449,7 @@ err_close_store:
 }
 
 int
-snapshot_open (const struct snapshot_params *params,
-               struct snapshot **snapshot)
+snapshot_open (const struct snapshot_params *params, struct snapshot **snapshot)
 {
   struct snapshot *s = calloc (1, sizeof *s);
   unsigned i;
@@ -566,8 +563,7 @@ snapshot_is_read_only (const struct snapshot *snapshot)
 }
 
 void
-snapshot_get_status (struct snapshot *snapshot,
-                     struct snapshot_status *status)
+snapshot_get_status (struct snapshot *snapshot, struct snapshot_status *status)
 {
   struct exception_store_usage usage;
 

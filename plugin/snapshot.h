@@ -33,9 +33,9 @@ typedef int (*snapshot_broken_fn) (void *opaque, struct snapshot *snapshot,
                                    const char *reason);
 
 struct snapshot_params {
-  const char *name;          /* copied */
-  struct block_device *cow;  /* holds a store; the snapshot closes it */
-  bool is_valid;             /* as remembered; a broken one may still be
+  const char *name;         /* copied */
+  struct block_device *cow; /* holds a store; the snapshot closes it */
+  bool is_valid;            /* as remembered; a broken one may still be
                               * needed by older ones */
   bool is_read_only;
   enum on_cow_error on_cow_error;

@@ -25,8 +25,7 @@ struct target_ops {
   const char *name;
 
   /* Fill BUFFER.  After an error its contents mean nothing. */
-  int (*read) (struct target *t, void *buffer, sector_t sector,
-               sector_t count);
+  int (*read) (struct target *t, void *buffer, sector_t sector, sector_t count);
 
   /* After an error any of the sectors may be old or new. */
   int (*write) (struct target *t, const void *buffer, sector_t sector,
@@ -71,8 +70,7 @@ target_flush (struct target *t)
 }
 
 static inline int
-target_zero (struct target *t, sector_t sector, sector_t count,
-             unsigned flags)
+target_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
 {
   return t->ops->zero (t, sector, count, flags);
 }

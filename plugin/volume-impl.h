@@ -48,6 +48,7 @@ struct volume_leg {
 struct volume_legs {
   unsigned count;
   struct volume_leg legs[MIRROR_MAX_LEGS];
+  unsigned primary;
   uint64_t size_bytes; /* of the volume */
   bool is_in_sync;     /* all regions, on all legs */
   bool is_known;       /* the manifest knows them */

@@ -85,8 +85,8 @@ static bool
 is_uri (const char *path)
 {
   static const char *const schemes[] = {
-    "nbd://", "nbds://", "nbd+unix://", "nbds+unix://", "nbd+vsock://",
-    "nbds+vsock://",
+    "nbd://",       "nbds://",      "nbd+unix://",
+    "nbds+unix://", "nbd+vsock://", "nbds+vsock://",
   };
   unsigned i;
 
@@ -153,8 +153,8 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
   if (r == -ENOENT && spec->size_bytes > 0)
     return 0; /* to be created */
   if (r == -EACCES || r == -EROFS || r == -EPERM) {
-    int read_only =
-      bdev_open (leg->path, flags | BDEV_OPEN_READ_ONLY, &leg->bdev);
+    int read_only = bdev_open (leg->path, flags | BDEV_OPEN_READ_ONLY,
+                               &leg->bdev);
 
     if (read_only == 0) {
       leg->is_read_only = true;
@@ -197,15 +197,13 @@ decide_size (const struct volume_spec *spec, const struct manifest *manifest,
     bytes = sector_to_bytes (bdev_sectors (leg->bdev));
     if (legs->size_bytes == 0 && i == 0)
       legs->size_bytes = bytes;
-    if (spec->size_bytes == 0 && manifest == NULL
-          ? bytes != legs->size_bytes
-          : bytes < legs->size_bytes) {
+    if (spec->size_bytes == 0 && manifest == NULL ? bytes != legs->size_bytes
+                                                  : bytes < legs->size_bytes) {
       if (spec->size_bytes == 0 && manifest == NULL)
         log_error ("leg 0 (%s) has %" PRIu64 " bytes and leg %u (%s) has "
                    "%" PRIu64 "; make them equal, or give size= with the "
                    "smaller number",
-                   legs->legs[0].path, legs->size_bytes, i, leg->path,
-                   bytes);
+                   legs->legs[0].path, legs->size_bytes, i, leg->path, bytes);
       else
         log_error ("leg %u (%s) has %" PRIu64 " bytes, fewer than the "
                    "volume's %" PRIu64 "; make it longer with "
@@ -304,6 +302,7 @@ trust_only (struct volume_legs *legs, unsigned source)
 {
   unsigned i;
 
+  legs->primary = source;
   for (i = 0; i < legs->count; ++i)
     legs->legs[i].state = i == source ? LEG_IN_SYNC : LEG_RECOVERING;
   legs->is_in_sync = legs->count == 1;
@@ -346,6 +345,12 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs,
       log_warning ("leg %u (%s) is not the file that it was; it will be "
                    "filled from the others",
                    i, leg->path);
+    /* What has been read from the primary must not change if the legs are
+     * named in another order now.
+     */
+    if (leg->state == LEG_IN_SYNC &&
+        (!has_source || known[i] == &m->legs[m->primary]))
+      legs->primary = i;
     has_source = has_source || leg->state == LEG_IN_SYNC;
   }
   if (!has_source) {

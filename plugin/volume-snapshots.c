@@ -106,8 +106,7 @@ check_new_snapshot (const struct volume *v, const struct volume_spec *spec,
     return -EINVAL;
   }
   if (v->is_read_only) {
-    log_error ("snapshot %s: cannot be taken: %s", name,
-               v->read_only_reason);
+    log_error ("snapshot %s: cannot be taken: %s", name, v->read_only_reason);
     return -EROFS;
   }
   if (v->manifest->snapshot_count >= MANIFEST_MAX_SNAPSHOTS) {
@@ -191,8 +190,8 @@ open_snapshot (struct volume *v, const struct volume_spec *spec,
  * what it lacks there.
  */
 static bool
-is_needed_by_older (const struct manifest *m,
-                    const struct volume_spec *spec, unsigned index)
+is_needed_by_older (const struct manifest *m, const struct volume_spec *spec,
+                    unsigned index)
 {
   while (index-- > 0)
     if (m->snapshots[index].state == SNAPSHOT_VALID &&
@@ -272,8 +271,7 @@ discard_snapshots (struct volume *v, const struct volume_spec *spec)
 
     if (index < 0)
       continue;
-    r = manifest_set_text (&store,
-                           v->manifest->snapshots[index].store);
+    r = manifest_set_text (&store, v->manifest->snapshots[index].store);
     if (r < 0)
       return r;
     manifest_remove_snapshot (v->manifest, (unsigned) index);
@@ -282,8 +280,8 @@ discard_snapshots (struct volume *v, const struct volume_spec *spec)
       r = meta_dir_remove_file (v->dir, store);
     free (store);
     if (r < 0) {
-      log_error ("discard-snapshot=%s: %s: %s", name,
-                 meta_dir_path (v->dir), errno_text (r));
+      log_error ("discard-snapshot=%s: %s: %s", name, meta_dir_path (v->dir),
+                 errno_text (r));
       return r;
     }
     log_info ("snapshot %s: discarded", name);
@@ -424,8 +422,7 @@ is_new_snapshot (const struct volume *v, const char *name)
   if (v->manifest == NULL)
     return true;
   index = manifest_find_snapshot (v->manifest, name);
-  return index < 0 ||
-         v->manifest->snapshots[index].state == SNAPSHOT_CREATING;
+  return index < 0 || v->manifest->snapshots[index].state == SNAPSHOT_CREATING;
 }
 
 int

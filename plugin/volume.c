@@ -31,6 +31,18 @@
 
 /*----- what the mirror reports -----------------------------------------*/
 
+/* The leg that the mirror reads when its primary has failed. */
+static unsigned
+first_in_sync (const struct manifest *m)
+{
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (m->legs[i].state == LEG_IN_SYNC)
+      return i;
+  return 0;
+}
+
 static int
 leg_changed (void *opaque, unsigned leg, enum leg_state state,
              const char *reason)
@@ -38,6 +50,7 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
   struct volume *v = opaque;
   struct manifest_leg *m;
   enum leg_state old_state;
+  unsigned old_primary;
   char *old_reason;
   int r;
 
@@ -46,15 +59,19 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
   m = &v->manifest->legs[leg];
   old_state = m->state;
+  old_primary = v->manifest->primary;
   old_reason = m->reason;
   m->reason = NULL;
   r = manifest_set_text (&m->reason, reason);
   if (r == 0) {
     m->state = state;
+    if (leg == old_primary && state != LEG_IN_SYNC)
+      v->manifest->primary = first_in_sync (v->manifest);
     r = manifest_save (v->dir, v->manifest);
   }
   if (r < 0) { /* as it was */
     m->state = old_state;
+    v->manifest->primary = old_primary;
     free (m->reason);
     m->reason = old_reason;
     return r;
@@ -129,11 +146,11 @@ update_manifest (struct volume *v, const struct volume_legs *legs,
     m->legs[i] = (struct manifest_leg){ 0 };
   }
   m->leg_count = legs->count;
+  m->primary = legs->primary;
   for (i = 0; i < legs->count; ++i) {
     m->legs[i].state = legs->legs[i].state;
     if (manifest_set_text (&m->legs[i].spec, legs->legs[i].absolute) < 0 ||
-        manifest_set_text (&m->legs[i].identity, legs->legs[i].identity) <
-          0 ||
+        manifest_set_text (&m->legs[i].identity, legs->legs[i].identity) < 0 ||
         manifest_set_text (&m->legs[i].reason, NULL) < 0)
       return -ENOMEM;
   }
@@ -146,6 +163,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
 {
   struct mirror_params params = {
     .leg_count = legs->count,
+    .primary = legs->primary,
     .sectors = legs->size_bytes >> SECTOR_SHIFT,
     .region_sectors = region_bytes >> SECTOR_SHIFT,
     .is_in_sync = legs->is_in_sync,

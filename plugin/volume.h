@@ -95,8 +95,7 @@ void volume_close (struct volume *volume);
 
 /* The devices, the volume first, then the snapshots, newest first. */
 unsigned volume_device_count (const struct volume *volume);
-struct volume_device *volume_get_device (struct volume *volume,
-                                         unsigned index);
+struct volume_device *volume_get_device (struct volume *volume, unsigned index);
 
 /* The device for the export NAME, or NULL. */
 struct volume_device *volume_find_device (struct volume *volume,

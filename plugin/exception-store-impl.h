@@ -1,0 +1,113 @@
+/* What the files of the persistent store share.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Layout: header in chunk 0; area a in chunk 1 + a * (epa + 1), where epa
+ * is the number of records in an area; data in all other chunks, given
+ * out in rising order.  A record whose new chunk is 0 ends the list.
+ */
+
+#ifndef DM_EXCEPTION_STORE_IMPL_H
+#define DM_EXCEPTION_STORE_IMPL_H
+
+#include "exception-store.h"
+#include "list.h"
+#include "sync.h"
+
+#define STORE_MAGIC UINT32_C (0x70416e53) /* "SnAp" */
+#define STORE_VERSION 1
+
+struct disk_header {
+  uint32_t magic;
+  uint32_t valid;
+  uint32_t version;
+  uint32_t chunk_sectors;
+};
+
+struct disk_record {
+  uint64_t old_chunk;
+  uint64_t new_chunk;
+};
+
+#define RECORDS_PER_SECTOR (SECTOR_SIZE / sizeof (struct disk_record))
+
+/* The memory of areas is aligned for O_DIRECT. */
+#define AREA_ALIGN 4096U
+
+struct exception_store {
+  struct block_device *cow;
+  sector_t chunk_sectors;
+  sector_t origin_sectors;
+  uint64_t epa;
+  uint64_t store_chunks;
+
+  struct mutex lock;
+  struct cond committed;
+  bool is_valid;
+  int error; /* once a commit has failed, all do */
+  uint64_t next_free;
+  uint64_t record_limit;
+  uint64_t area_count; /* areas in use, for the usage */
+  struct list queue;   /* of struct commit */
+  bool is_committing;
+
+  /* Only the one that is committing. */
+  uint64_t current_area;
+  uint64_t area_used;
+  bool area_is_dirty; /* the rest of the area on disk may not be zeroes */
+  struct disk_record *area_image;
+  struct disk_record *zero_area;
+};
+
+/*----- geometry --------------------------------------------------------*/
+
+static inline uint64_t
+records_per_area (sector_t chunk_sectors)
+{
+  return sector_to_bytes (chunk_sectors) / sizeof (struct disk_record);
+}
+
+static inline uint64_t
+area_chunk (uint64_t epa, uint64_t area)
+{
+  return 1 + area * (epa + 1);
+}
+
+static inline bool
+is_area_chunk (uint64_t epa, uint64_t chunk)
+{
+  return chunk % (epa + 1) == 1;
+}
+
+static inline uint64_t
+next_data_chunk (uint64_t epa, uint64_t chunk)
+{
+  return is_area_chunk (epa, chunk + 1) ? chunk + 2 : chunk + 1;
+}
+
+/* The first sector of area AREA. */
+static inline sector_t
+store_area_sector (const struct exception_store *store, uint64_t area)
+{
+  return area_chunk (store->epa, area) * store->chunk_sectors;
+}
+
+/* Whole sectors to and from the device. */
+static inline int
+store_read (struct block_device *cow, void *buffer, sector_t sector,
+            sector_t count)
+{
+  struct iovec iov = { buffer, sector_to_bytes (count) };
+
+  return bdev_read (cow, &iov, 1, sector);
+}
+
+static inline int
+store_write (struct block_device *cow, const void *buffer, sector_t sector,
+             sector_t count, unsigned flags)
+{
+  struct iovec iov = { (void *) buffer, sector_to_bytes (count) };
+
+  return bdev_write (cow, &iov, 1, sector, flags);
+}
+
+#endif /* DM_EXCEPTION_STORE_IMPL_H */
