@@ -9,8 +9,14 @@
  * A file may be deleted or cut short by others while we have it open.
  * Deleted, it goes on working until it is closed, which is said once.
  * Cut short, what was behind the cut is lost: reads there fail at once,
- * and every flush looks at the size, because a write would silently
- * make the file long again with zeroes in the gap.
+ * and every flush, and every write that reaches the end, looks at the size,
+ * because a write would silently make the file long again with zeroes in
+ * the gap.
+ *
+ * What a failed flush has lost is lost for good, even if the kernel says
+ * yes when it is asked again, so a device that has once failed to flush
+ * fails to for ever (group-sync.h).  A durable write is a write and such a
+ * flush: RWF_DSYNC would take errors away from the flushes of others.
  *
  * The only file that opens, reads, writes or syncs a leg or a store.
  */
@@ -35,6 +41,7 @@
 
 #include "bits.h"
 #include "block-device.h"
+#include "group-sync.h"
 #include "log-sink.h"
 
 struct bdev_file {
@@ -47,8 +54,9 @@ struct bdev_file {
   /* What the file system has once refused is not asked again. */
   atomic_bool no_punch_hole;
   atomic_bool no_zero_range;
-  atomic_bool no_rwf_dsync;
   atomic_bool said_deleted;
+
+  struct group_sync sync;
 };
 
 /* Memory and lengths for O_DIRECT are multiples of this. */
@@ -64,7 +72,7 @@ struct bdev_file {
  */
 static int
 transfer_rest (struct bdev_file *f, const struct iovec *iov, int iovcnt,
-               off_t offset, bool is_write, int rwf, size_t done)
+               off_t offset, bool is_write, size_t done)
 {
   int i;
 
@@ -83,7 +91,7 @@ transfer_rest (struct bdev_file *f, const struct iovec *iov, int iovcnt,
     done = 0;
     while (len > 0) {
       struct iovec one = { .iov_base = base, .iov_len = len };
-      ssize_t n = is_write ? pwritev2 (f->fd, &one, 1, offset, rwf)
+      ssize_t n = is_write ? pwritev (f->fd, &one, 1, offset)
                            : preadv (f->fd, &one, 1, offset);
 
       if (n < 0 && errno == EINTR)
@@ -102,7 +110,7 @@ transfer_rest (struct bdev_file *f, const struct iovec *iov, int iovcnt,
 
 static int
 transfer (struct bdev_file *f, const struct iovec *iov, int iovcnt,
-          off_t offset, bool is_write, int rwf)
+          off_t offset, bool is_write)
 {
   size_t total = 0;
   ssize_t n;
@@ -113,20 +121,20 @@ transfer (struct bdev_file *f, const struct iovec *iov, int iovcnt,
   if (total == 0)
     return 0;
 
-  if (iovcnt == 1 && rwf == 0)
+  if (iovcnt == 1)
     n = is_write ? pwrite (f->fd, iov->iov_base, iov->iov_len, offset)
                  : pread (f->fd, iov->iov_base, iov->iov_len, offset);
   else if (iovcnt > IOV_MAX)
     n = 0; /* one by one */
   else
-    n = is_write ? pwritev2 (f->fd, iov, iovcnt, offset, rwf)
+    n = is_write ? pwritev (f->fd, iov, iovcnt, offset)
                  : preadv (f->fd, iov, iovcnt, offset);
 
   if (n >= 0 && (size_t) n == total)
     return 0;
   if (n < 0 && errno != EINTR)
     return -errno;
-  return transfer_rest (f, iov, iovcnt, offset, is_write, rwf,
+  return transfer_rest (f, iov, iovcnt, offset, is_write,
                         n > 0 ? (size_t) n : 0);
 }
 
@@ -170,7 +178,7 @@ copy_vector (const struct iovec *iov, int iovcnt, size_t skip, char *buffer,
 
 static int
 transfer_bounced (struct bdev_file *f, const struct iovec *iov, int iovcnt,
-                  off_t offset, bool is_write, int rwf)
+                  off_t offset, bool is_write)
 {
   size_t total = 0, done, size;
   void *buffer;
@@ -190,7 +198,7 @@ transfer_bounced (struct bdev_file *f, const struct iovec *iov, int iovcnt,
 
     if (is_write)
       copy_vector (iov, iovcnt, done, buffer, one.iov_len, true);
-    r = transfer (f, &one, 1, offset + (off_t) done, is_write, rwf);
+    r = transfer (f, &one, 1, offset + (off_t) done, is_write);
     if (r == 0 && !is_write)
       copy_vector (iov, iovcnt, done, buffer, one.iov_len, false);
   }
@@ -205,21 +213,16 @@ file_read (void *handle, const struct iovec *iov, int iovcnt, sector_t sector)
   off_t offset = (off_t) sector_to_bytes (sector);
 
   if (f->is_direct && !is_aligned (iov, iovcnt))
-    return transfer_bounced (f, iov, iovcnt, offset, false, 0);
-  return transfer (f, iov, iovcnt, offset, false, 0);
+    return transfer_bounced (f, iov, iovcnt, offset, false);
+  return transfer (f, iov, iovcnt, offset, false);
 }
 
-/* Everything in the file's and the disk's caches, and the file's size
- * and link count looked at: see the top of this file.
- */
+/* -EIO if the file has been cut short, which is the end of it. */
 static int
-file_flush (void *handle)
+check_length (struct bdev_file *f)
 {
-  struct bdev_file *f = handle;
   struct stat st;
 
-  if (fdatasync (f->fd) == -1)
-    return -errno;
   if (f->is_disk)
     return 0;
   if (fstat (f->fd, &st) == -1)
@@ -237,28 +240,47 @@ file_flush (void *handle)
   return 0;
 }
 
+/* All that is in the file's and the disk's caches. */
+static int
+sync_file (void *arg)
+{
+  struct bdev_file *f = arg;
+
+  if (fdatasync (f->fd) == -1)
+    return -errno;
+  return check_length (f);
+}
+
+static int
+file_flush (void *handle)
+{
+  struct bdev_file *f = handle;
+
+  return group_sync (&f->sync, sync_file, f);
+}
+
 static int
 file_write (void *handle, const struct iovec *iov, int iovcnt, sector_t sector,
             unsigned flags)
 {
   struct bdev_file *f = handle;
   off_t offset = (off_t) sector_to_bytes (sector);
-  bool is_fua = (flags & BDEV_FUA) != 0;
-  int rwf = is_fua && !atomic_load (&f->no_rwf_dsync) ? RWF_DSYNC : 0;
-  bool is_bounced = f->is_direct && !is_aligned (iov, iovcnt);
-  int r;
+  uint64_t end = (uint64_t) offset;
+  int i, r;
 
-  for (;;) {
-    r = is_bounced ? transfer_bounced (f, iov, iovcnt, offset, true, rwf)
-                   : transfer (f, iov, iovcnt, offset, true, rwf);
-    if (r != -EOPNOTSUPP || rwf == 0)
-      break;
-    atomic_store (&f->no_rwf_dsync, true);
-    rwf = 0;
+  for (i = 0; i < iovcnt; ++i)
+    end += iov[i].iov_len;
+  if (end == f->size_bytes) {
+    r = check_length (f);
+    if (r < 0) {
+      group_sync_fail (&f->sync, r);
+      return r;
+    }
   }
-  if (r == 0 && is_fua && rwf == 0)
-    r = file_flush (f);
-  return r;
+  r = f->is_direct && !is_aligned (iov, iovcnt)
+        ? transfer_bounced (f, iov, iovcnt, offset, true)
+        : transfer (f, iov, iovcnt, offset, true);
+  return r == 0 && (flags & BDEV_FUA) ? file_flush (f) : r;
 }
 
 /* Errors by which file systems and disks say "I can't do that". */
@@ -285,6 +307,9 @@ file_fallocate (struct bdev_file *f, int mode, atomic_bool *unsupported,
   while (r == -1 && errno == EINTR);
   if (r == 0)
     return 0;
+  /* A disk of larger blocks, and a range that is not whole ones. */
+  if (errno == EINVAL && f->is_disk)
+    return -EOPNOTSUPP;
   if (!is_unsupported (errno))
     return -errno;
   atomic_store (unsupported, true);
@@ -331,6 +356,12 @@ file_extent (void *handle, sector_t sector, sector_t count,
   off_t hole;
 
   if (data == -1 && errno == ENXIO) { /* nothing but a hole from here on */
+    off_t size = lseek (f->fd, 0, SEEK_END);
+
+    if (size == -1)
+      return -errno;
+    if ((uint64_t) size < f->size_bytes) /* not a hole: lost */
+      return -EIO;
     extent->count = count;
     extent->is_hole = true;
     return 0;
@@ -388,6 +419,7 @@ file_close (void *handle)
    * flushed, and its error looked at.
    */
   (void) close (f->fd);
+  group_sync_destroy (&f->sync);
   free (f->name);
   free (f);
 }
@@ -498,6 +530,7 @@ bdev_open_fd (int fd, const char *name, unsigned flags,
   if (f == NULL)
     return -ENOMEM;
   f->fd = fd;
+  group_sync_init (&f->sync);
   f->name = strdup (name);
   if (f->name == NULL) {
     r = -ENOMEM;
@@ -528,6 +561,7 @@ bdev_open_fd (int fd, const char *name, unsigned flags,
 err_free_name:
   free (f->name);
 err_free_file:
+  group_sync_destroy (&f->sync);
   free (f);
   return r;
 }

@@ -69,7 +69,9 @@ struct bdev_ops {
                 sector_t sector, unsigned flags);
 
   /* Optional (default: nothing to do): make durable every write that
-   * had completed when this was called.
+   * had completed when this was called.  Once this has failed, or a
+   * write with BDEV_FUA has, it must never succeed again: what was to be
+   * made durable may be lost, and nobody knows.
    */
   int (*flush) (void *handle);
 

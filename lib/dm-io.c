@@ -131,24 +131,47 @@ cursor_fill (struct cursor *c, size_t bytes, struct iovec *iov, int *iovcnt)
   return done;
 }
 
-/* The same, but whole sectors: a vector may be cut anywhere.  Returns
- * -EINVAL when there is not one sector to be had.
+/* The same, but whole sectors: a vector may be cut anywhere.  0 if less
+ * than a sector can be described at once.
  */
-static int
+static size_t
 cursor_fill_sectors (struct cursor *c, uint64_t bytes, struct iovec *iov,
-                     int *iovcnt, size_t *filled)
+                     int *iovcnt)
 {
   struct cursor start = *c;
   size_t want = (size_t) MIN_OF (bytes, (uint64_t) SIZE_MAX / 2);
   size_t got = cursor_fill (c, want, iov, iovcnt);
 
-  if (got % SECTOR_SIZE != 0) {
-    *c = start;
-    want = round_down_to (got, SECTOR_SIZE);
-    got = cursor_fill (c, want, iov, iovcnt);
+  if (got % SECTOR_SIZE == 0)
+    return got;
+  *c = start;
+  return cursor_fill (c, round_down_to (got, SECTOR_SIZE), iov, iovcnt);
+}
+
+/* Copy a sector between BUFFER and the cursor, and step over it.  Returns
+ * -EINVAL if the memory ends before.
+ */
+static int
+cursor_copy_sector (struct cursor *c, char *buffer, bool to_buffer)
+{
+  size_t done = 0;
+
+  while (done < SECTOR_SIZE) {
+    char *address;
+    size_t len;
+
+    cursor_skip_empty (c);
+    len = cursor_peek (c, SECTOR_SIZE - done, &address);
+    if (len == 0)
+      return -EINVAL;
+    if (to_buffer)
+      memcpy (buffer + done, address, len);
+    else
+      memcpy (address, buffer + done, len);
+    cursor_advance (c, len);
+    done += len;
   }
-  *filled = got;
-  return got > 0 ? 0 : -EINVAL;
+  return 0;
 }
 
 /*----- one io_region ---------------------------------------------------*/
@@ -180,9 +203,37 @@ bdev_flags (int rw)
 }
 
 static int
-transfer_region (const struct io_region *where, int rw, struct cursor memory)
+transfer_vector (const struct io_region *where, int rw, const struct iovec *iov,
+                 int iovcnt, sector_t sector)
+{
+  if ((rw & DM_IO_OP_MASK) == DM_IO_READ)
+    return bdev_read (where->bdev, iov, iovcnt, sector);
+  return bdev_write (where->bdev, iov, iovcnt, sector, bdev_flags (rw));
+}
+
+/* One sector whose memory is in more pieces than go into one call. */
+static int
+transfer_scattered_sector (const struct io_region *where, int rw,
+                           struct cursor *c, sector_t sector)
 {
   bool is_read = (rw & DM_IO_OP_MASK) == DM_IO_READ;
+  char buffer[SECTOR_SIZE];
+  struct iovec iov = { .iov_base = buffer, .iov_len = sizeof buffer };
+  struct cursor start = *c;
+  int r;
+
+  /* Also for a read: is there memory for it? */
+  r = cursor_copy_sector (c, buffer, true);
+  if (r == 0)
+    r = transfer_vector (where, rw, &iov, 1, sector);
+  if (r == 0 && is_read)
+    r = cursor_copy_sector (&start, buffer, false);
+  return r;
+}
+
+static int
+transfer_region (const struct io_region *where, int rw, struct cursor memory)
+{
   struct iovec iov[CURSOR_IOVECS];
   struct cursor c = memory;
   sector_t sector = where->sector;
@@ -193,19 +244,20 @@ transfer_region (const struct io_region *where, int rw, struct cursor memory)
   if (!range_is_inside (sector, left, bdev_sectors (where->bdev)))
     r = -EINVAL;
   while (r == 0 && left > 0) {
-    size_t bytes;
     int iovcnt;
+    size_t bytes = cursor_fill_sectors (&c, sector_to_bytes (left), iov,
+                                        &iovcnt);
 
-    r = cursor_fill_sectors (&c, sector_to_bytes (left), iov, &iovcnt, &bytes);
-    if (r < 0)
-      break;
-    r = is_read
-          ? bdev_read (where->bdev, iov, iovcnt, sector)
-          : bdev_write (where->bdev, iov, iovcnt, sector, bdev_flags (rw));
+    if (bytes > 0)
+      r = transfer_vector (where, rw, iov, iovcnt, sector);
+    else {
+      bytes = SECTOR_SIZE;
+      r = transfer_scattered_sector (where, rw, &c, sector);
+    }
     sector += bytes >> SECTOR_SHIFT;
     left -= bytes >> SECTOR_SHIFT;
   }
-  if (r < 0 && is_read &&
+  if (r < 0 && (rw & DM_IO_OP_MASK) == DM_IO_READ &&
       where->count <= SECTOR_MAX) /* else nobody has so much memory */
     zero_memory (memory, sector_to_bytes (where->count));
   return r;

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Invariants, under the lock:
- * (1) thread_count > 0 if the queue is not empty;
+ * (1) thread_count > 0 if the queue is not empty, and at least as many
+ *     threads are idle or new as there is work in it, unless no more can
+ *     be had;
  * (2) threads[0 .. thread_count) have been started and not joined;
  * (3) no thread is left when reference_count is 0 and nobody is ending
  *     them.
@@ -26,6 +28,7 @@ static bool conds_exist;
 
 static unsigned reference_count;
 static struct list queue = LIST_INITIALIZER (queue);
+static unsigned queue_length;
 static struct thread threads[IO_THREADS_MAX];
 static unsigned thread_count;
 static unsigned idle_count;
@@ -43,6 +46,7 @@ io_thread_main (void *arg)
     if (link != NULL) {
       struct io_work *work = list_entry (link, struct io_work, link);
 
+      queue_length--;
       mutex_unlock (&lock);
       work->fn (work);
       mutex_lock (&lock);
@@ -131,11 +135,14 @@ io_threads_submit (struct io_work *work)
 
   assert (thread_count > 0);
   list_push_back (&queue, &work->link);
-  /* One more thread only when all are busy.  When it cannot be had, the
-   * work waits for one of those that are there.
+  queue_length++;
+  /* A thread that has been woken counts as idle until it gets up, so each
+   * piece of work in the queue needs one of its own (1).  When none can be
+   * had the work waits for one of those that are there.  While they are
+   * being ended, whoever submits this takes it, too.
    */
-  if (idle_count == 0)
-    (void) start_thread_locked ();
-  else
+  if (queue_length <= idle_count)
     cond_signal (&work_or_end);
+  else if (!is_ending)
+    (void) start_thread_locked ();
 }

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 
 #include "bits.h"
+#include "checked-math.h"
 #include "io-threads.h"
 #include "kcopyd.h"
 #include "list.h"
@@ -194,6 +195,23 @@ slice_done_locked (struct slice *slice)
   }
 }
 
+/* The part of WHERE that SLICE copies.  If WHERE is not all on its device
+ * the part is nowhere on it, so that nothing is done and its error is
+ * told: adding to a sector that is out of range could lead back into it.
+ */
+static struct io_region
+slice_region (const struct io_region *where, const struct slice *slice)
+{
+  struct io_region part = *where;
+
+  if (range_is_inside (where->sector, where->count, bdev_sectors (where->bdev)))
+    part.sector += slice->offset;
+  else
+    part.sector = UINT64_MAX;
+  part.count = slice->count;
+  return part;
+}
+
 /* Copy one slice, on an I/O thread. */
 static void
 do_slice (struct io_work *work)
@@ -201,20 +219,15 @@ do_slice (struct io_work *work)
   struct slice *slice = list_entry (work, struct slice, work);
   struct job *job = slice->job;
   struct kcopyd_client *kc = job->kc;
-  struct io_region from = job->from;
+  struct io_region from = slice_region (&job->from, slice);
   struct io_region dests[KCOPYD_MAX_REGIONS];
   struct list slices = LIST_INITIALIZER (slices);
   unsigned long write_bits = 0;
   unsigned i;
   int read_err;
 
-  from.sector += slice->offset;
-  from.count = slice->count;
-  for (i = 0; i < job->num_dests; ++i) {
-    dests[i] = job->dests[i];
-    dests[i].sector += slice->offset;
-    dests[i].count = slice->count;
-  }
+  for (i = 0; i < job->num_dests; ++i)
+    dests[i] = slice_region (&job->dests[i], slice);
 
   read_err = dm_io_sync (1, &from, DM_IO_READ, slice->pages, 0, NULL);
   /* After a failed read the pages hold zeroes, which are nobody's data. */

@@ -36,6 +36,21 @@ log_message (enum log_level level, const char *format, ...)
 }
 
 const char *
+log_quote (const char *text, char buffer[LOG_QUOTE_BYTES])
+{
+  static const char gap[] = "[...]";
+  const size_t part = (LOG_QUOTE_BYTES - sizeof gap) / 2;
+  size_t length = strlen (text);
+
+  if (length < LOG_QUOTE_BYTES)
+    (void) snprintf (buffer, LOG_QUOTE_BYTES, "%s", text);
+  else
+    (void) snprintf (buffer, LOG_QUOTE_BYTES, "%.*s%s%s", (int) part, text, gap,
+                     text + length - part);
+  return buffer;
+}
+
+const char *
 errno_text (int negative_errno)
 {
   /* strerrordesc_np returns constant strings: no buffer, no locale. */

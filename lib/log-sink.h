@@ -35,6 +35,13 @@ void log_message (enum log_level level, const char *format, ...)
 #define log_warning(...) log_message (LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_error(...) log_message (LOG_LEVEL_ERROR, __VA_ARGS__)
 
+/* TEXT as it may be quoted in a message: when it is long, its middle is
+ * left out, so that there is room for what is wrong with it.  Returns
+ * BUFFER.
+ */
+#define LOG_QUOTE_BYTES 240
+const char *log_quote (const char *text, char buffer[LOG_QUOTE_BYTES]);
+
 /* The text of a negative errno; thread-safe, never NULL. */
 const char *errno_text (int negative_errno);
 

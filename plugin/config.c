@@ -134,9 +134,9 @@ set_power_of_2 (const char *key, const char *value, uint64_t min, uint64_t max,
     return r;
   if (is_power_of_2 (*bytes) && *bytes >= min && *bytes <= max)
     return 0;
-  log_error ("%s=" QUOTE ": must be a power of two from %" PRIu64 " to %" PRIu64
-             " bytes",
-             key, value, min, max);
+  log_error ("%s=" QUOTE ": must be a power of two from %" PRIu64
+             "K to %" PRIu64 "K",
+             key, value, min >> 10, max >> 10);
   return -EINVAL;
 }
 
@@ -205,10 +205,6 @@ set_path (const char *key, const char *value, char **path)
     log_error ("%s=: is empty; give a folder", key);
     return -EINVAL;
   }
-  if (*path != NULL) {
-    log_error ("%s=" QUOTE ": was given already", key, value);
-    return -EINVAL;
-  }
   *path = strdup (value);
   return *path != NULL ? 0 : -ENOMEM;
 }
@@ -268,81 +264,150 @@ set_cow_size (struct volume_spec *spec, const char *value)
 }
 
 static int
-refuse_key (const char *key)
+set_meta (struct volume_spec *spec, const char *value)
 {
-  static const char *const later[] = { "leg-timeout", "control", "table" };
-  unsigned i;
+  return set_path ("meta", value, &spec->meta);
+}
 
-  for (i = 0; i < ARRAY_COUNT (later); ++i) {
-    if (strcmp (key, later[i]) == 0) {
+static int
+set_region_size (struct volume_spec *spec, const char *value)
+{
+  spec->has_region_bytes = true;
+  return set_power_of_2 ("region-size", value, MIN_REGION_BYTES,
+                         MAX_REGION_BYTES, &spec->region_bytes);
+}
+
+static int
+set_sync (struct volume_spec *spec, const char *value)
+{
+  static const char *const words[] = { "auto", "full", "none" };
+  int chosen = 0;
+  int r = set_word ("sync", value, words, ARRAY_COUNT (words), &chosen);
+
+  spec->sync = (enum sync_mode) chosen;
+  return r;
+}
+
+static int
+set_read_policy (struct volume_spec *spec, const char *value)
+{
+  static const char *const words[] = { "least-pending", "round-robin",
+                                       "first" };
+  int chosen = 0;
+  int r = set_word ("read-policy", value, words, ARRAY_COUNT (words), &chosen);
+
+  spec->read_policy = (enum read_policy) chosen;
+  return r;
+}
+
+static int
+set_direct (struct volume_spec *spec, const char *value)
+{
+  static const char *const words[] = { "auto", "on", "off" };
+  int chosen = 0;
+  int r = set_word ("direct", value, words, ARRAY_COUNT (words), &chosen);
+
+  spec->direct = (enum direct_mode) chosen;
+  return r;
+}
+
+static int
+set_on_cow_error (struct volume_spec *spec, const char *value)
+{
+  static const char *const words[] = { "break-snapshot", "break-guest-write" };
+  int chosen = 0;
+  int r = set_word ("on-cow-error", value, words, ARRAY_COUNT (words), &chosen);
+
+  spec->on_cow_error = (enum on_cow_error) chosen;
+  return r;
+}
+
+static int
+set_resync_rate (struct volume_spec *spec, const char *value)
+{
+  return set_size ("resync-rate", value, &spec->resync_rate);
+}
+
+static int
+set_chunk_size (struct volume_spec *spec, const char *value)
+{
+  return set_power_of_2 ("chunk-size", value, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES,
+                         &spec->chunk_bytes);
+}
+
+static int
+add_snapshot (struct volume_spec *spec, const char *value)
+{
+  return add_name ("snapshot", value, &spec->snapshots, &spec->snapshot_count);
+}
+
+static int
+add_discard (struct volume_spec *spec, const char *value)
+{
+  return add_name ("discard-snapshot", value, &spec->discards,
+                   &spec->discard_count);
+}
+
+static int
+refuse_later_key (struct volume_spec *spec, const char *value)
+{
+  (void) spec;
+  (void) value;
+  return -EOPNOTSUPP;
+}
+
+struct key {
+  const char *name;
+  bool is_repeatable;
+  int (*set) (struct volume_spec *spec, const char *value);
+};
+
+static const struct key keys[] = {
+  { "leg", true, set_leg },
+  { "size", false, set_volume_size },
+  { "meta", false, set_meta },
+  { "region-size", false, set_region_size },
+  { "sync", false, set_sync },
+  { "read-policy", false, set_read_policy },
+  { "write-mostly", true, set_write_mostly },
+  { "direct", false, set_direct },
+  { "resync-rate", false, set_resync_rate },
+  { "snapshot", true, add_snapshot },
+  { "discard-snapshot", true, add_discard },
+  { "chunk-size", false, set_chunk_size },
+  { "cow-size", false, set_cow_size },
+  { "on-cow-error", false, set_on_cow_error },
+  { "leg-timeout", false, refuse_later_key },
+  { "control", false, refuse_later_key },
+  { "table", false, refuse_later_key },
+};
+
+int
+config_set (struct volume_spec *spec, const char *key, const char *value)
+{
+  unsigned i;
+  int r;
+
+  for (i = 0; i < ARRAY_COUNT (keys); ++i) {
+    uint32_t bit = UINT32_C (1) << i;
+
+    if (strcmp (key, keys[i].name) != 0)
+      continue;
+    if (!keys[i].is_repeatable && (spec->keys_seen & bit)) {
+      log_error ("%s=" QUOTE ": was given already; give it once", key, value);
+      return -EINVAL;
+    }
+    spec->keys_seen |= bit;
+    r = keys[i].set (spec, value);
+    if (r == -EOPNOTSUPP)
       log_error ("%s=: is not available yet in this version; leave it out",
                  key);
-      return -EOPNOTSUPP;
-    }
+    return r;
   }
   log_error (QUOTE "=: is not a key of this plugin; 'nbdkit dm --help' "
                    "lists them",
              key);
   return -EINVAL;
-}
-
-int
-config_set (struct volume_spec *spec, const char *key, const char *value)
-{
-  static const char *const sync_words[] = { "auto", "full", "none" };
-  static const char *const read_words[] = { "least-pending", "round-robin",
-                                            "first" };
-  static const char *const direct_words[] = { "auto", "on", "off" };
-  static const char *const cow_words[] = { "break-snapshot",
-                                           "break-guest-write" };
-  int chosen = 0, r;
-
-  if (strcmp (key, "leg") == 0)
-    return set_leg (spec, value);
-  if (strcmp (key, "size") == 0)
-    return set_volume_size (spec, value);
-  if (strcmp (key, "meta") == 0)
-    return set_path (key, value, &spec->meta);
-  if (strcmp (key, "region-size") == 0) {
-    spec->has_region_bytes = true;
-    return set_power_of_2 (key, value, MIN_REGION_BYTES, MAX_REGION_BYTES,
-                           &spec->region_bytes);
-  }
-  if (strcmp (key, "write-mostly") == 0)
-    return set_write_mostly (spec, value);
-  if (strcmp (key, "resync-rate") == 0)
-    return set_size (key, value, &spec->resync_rate);
-  if (strcmp (key, "snapshot") == 0)
-    return add_name (key, value, &spec->snapshots, &spec->snapshot_count);
-  if (strcmp (key, "discard-snapshot") == 0)
-    return add_name (key, value, &spec->discards, &spec->discard_count);
-  if (strcmp (key, "chunk-size") == 0)
-    return set_power_of_2 (key, value, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES,
-                           &spec->chunk_bytes);
-  if (strcmp (key, "cow-size") == 0)
-    return set_cow_size (spec, value);
-  if (strcmp (key, "sync") == 0) {
-    r = set_word (key, value, sync_words, ARRAY_COUNT (sync_words), &chosen);
-    spec->sync = (enum sync_mode) chosen;
-    return r;
-  }
-  if (strcmp (key, "read-policy") == 0) {
-    r = set_word (key, value, read_words, ARRAY_COUNT (read_words), &chosen);
-    spec->read_policy = (enum read_policy) chosen;
-    return r;
-  }
-  if (strcmp (key, "direct") == 0) {
-    r = set_word (key, value, direct_words, ARRAY_COUNT (direct_words),
-                  &chosen);
-    spec->direct = (enum direct_mode) chosen;
-    return r;
-  }
-  if (strcmp (key, "on-cow-error") == 0) {
-    r = set_word (key, value, cow_words, ARRAY_COUNT (cow_words), &chosen);
-    spec->on_cow_error = (enum on_cow_error) chosen;
-    return r;
-  }
-  return refuse_key (key);
 }
 
 int

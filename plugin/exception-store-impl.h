@@ -46,6 +46,9 @@ struct exception_store {
   int error; /* once a commit has failed, all do */
   uint64_t next_free;
   uint64_t record_limit;
+  uint64_t *released; /* chunks that were given back, a stack */
+  size_t released_count;
+  size_t released_capacity;
   uint64_t area_count; /* areas in use, for the usage */
   struct list queue;   /* of struct commit */
   bool is_committing;

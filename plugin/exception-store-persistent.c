@@ -115,6 +115,7 @@ exception_store_close (struct exception_store *store)
   assert (list_is_empty (&store->queue));
   cond_destroy (&store->committed);
   mutex_destroy (&store->lock);
+  free (store->released);
   free (store->zero_area);
   free (store->area_image);
   free (store);
@@ -140,7 +141,8 @@ exception_store_get_usage (struct exception_store *store,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
 
   usage->total_sectors = bdev_sectors (store->cow);
-  usage->used_sectors = store->next_free * store->chunk_sectors;
+  usage->used_sectors = (store->next_free - store->released_count) *
+                        store->chunk_sectors;
   usage->metadata_sectors = (store->area_count + 1) * store->chunk_sectors;
 }
 
@@ -153,13 +155,38 @@ exception_store_allocate (struct exception_store *store, uint64_t *new_chunk)
   /* The area in which the list would end with one more record. */
   uint64_t last_area = (store->record_limit + 1) / store->epa;
 
-  if (store->next_free >= store->store_chunks ||
-      area_chunk (store->epa, last_area) >= store->store_chunks)
+  if (area_chunk (store->epa, last_area) >= store->store_chunks)
+    return -ENOSPC;
+  if (store->released_count > 0) {
+    *new_chunk = store->released[--store->released_count];
+    store->record_limit++; /* (2) */
+    return 0;
+  }
+  if (store->next_free >= store->store_chunks)
     return -ENOSPC;
   *new_chunk = store->next_free;
   store->next_free = next_data_chunk (store->epa, store->next_free); /* (1) */
   store->record_limit++;                                             /* (2) */
   return 0;
+}
+
+void
+exception_store_release (struct exception_store *store, uint64_t new_chunk)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+
+  assert (store->record_limit > 0);
+  store->record_limit--;
+  if (store->released_count == store->released_capacity) {
+    size_t capacity = MAX_OF (store->released_capacity * 2, 64);
+    uint64_t *p = realloc (store->released, capacity * sizeof *p);
+
+    if (p == NULL)
+      return; /* the chunk is lost until the store is opened again */
+    store->released = p;
+    store->released_capacity = capacity;
+  }
+  store->released[store->released_count++] = new_chunk;
 }
 
 /* Write the records FIRST .. area_used - 1 of the current area, in whole

@@ -86,13 +86,16 @@ struct exception_store_usage {
 void exception_store_get_usage (struct exception_store *store,
                                 struct exception_store_usage *usage);
 
-/* Find room for one more exception.  The chunk is the caller's to write;
- * one that is never committed is lost until the store is opened again.
+/* Find room for one more exception.  The chunk is the caller's to write.
  * Returns 0, or -ENOSPC when the store is full; room for the records, and
  * for the empty area that must follow a full one, is reserved too.
  */
 int exception_store_allocate (struct exception_store *store,
                               uint64_t *new_chunk);
+
+/* Give back a chunk that was allocated and will not be committed. */
+void exception_store_release (struct exception_store *store,
+                              uint64_t new_chunk);
 
 /* Make COUNT exceptions durable, whose data has been written to the
  * store: flush the data, then write the records, then flush them.

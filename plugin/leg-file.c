@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "bits.h"
 #include "leg-file.h"
 
 /* Make the entry of PATH in its folder durable. */
@@ -63,46 +65,117 @@ leg_file_remove (const char *path)
 int
 leg_file_absolute_path (const char *path, char **absolute)
 {
-  char *copy, *folder, *base;
+  char *copy = strdup (path);
+  const char *slash = strrchr (path, '/');
+  const char *base = slash != NULL ? slash + 1 : path;
+  char *folder;
   int r = 0;
 
-  *absolute = realpath (path, NULL);
-  if (*absolute != NULL)
-    return 0;
-  if (errno != ENOENT)
-    return -errno;
-
-  /* Not there yet: the folder's path and the last component. */
-  copy = strdup (path);
   if (copy == NULL)
     return -ENOMEM;
-  base = strrchr (path, '/');
-  base = strdup (base != NULL ? base + 1 : path);
+  /* "dir/" and "..": there is no name, so the whole is resolved. */
+  if (base[0] == '\0' || strcmp (base, ".") == 0 || strcmp (base, "..") == 0) {
+    free (copy);
+    *absolute = realpath (path, NULL);
+    return *absolute != NULL ? 0 : -errno;
+  }
   folder = realpath (dirname (copy), NULL);
-  if (base == NULL || folder == NULL)
-    r = base == NULL ? -ENOMEM : -errno;
-  else if (asprintf (absolute, "%s/%s", strcmp (folder, "/") ? folder : "",
-                     base) == -1)
+  free (copy);
+  if (folder == NULL)
+    return -errno;
+  if (asprintf (absolute, "%s/%s", strcmp (folder, "/") == 0 ? "" : folder,
+                base) == -1)
     r = -ENOMEM;
   free (folder);
-  free (base);
-  free (copy);
   return r;
+}
+
+/*----- identity --------------------------------------------------------*/
+
+#define WEAK_IDENTITY "disk of "
+
+/* The first line of a file of sysfs, without the spaces around it.  Returns
+ * false if there is none, or it is empty.
+ */
+static bool
+read_attribute (const char *folder, const char *name, char *value, size_t size)
+{
+  char path[128];
+  char *p;
+  ssize_t n;
+  int fd;
+
+  if (snprintf (path, sizeof path, "%s/%s", folder, name) >= (int) sizeof path)
+    return false;
+  fd = open (path, O_RDONLY | O_CLOEXEC);
+  if (fd == -1)
+    return false;
+  n = read (fd, value, size - 1);
+  (void) close (fd);
+  if (n <= 0)
+    return false;
+  value[n] = '\0';
+  value[strcspn (value, "\n")] = '\0';
+  p = value + strspn (value, " ");
+  memmove (value, p, strlen (p) + 1);
+  for (p = value + strlen (value); p > value && p[-1] == ' '; --p)
+    p[-1] = '\0';
+  return value[0] != '\0';
+}
+
+/* What the kernel knows of the disk MAJOR:MINOR that outlives a reboot. */
+static bool
+read_disk_serial (unsigned major_number, unsigned minor_number,
+                  char serial[LEG_IDENTITY_BYTES / 2])
+{
+  static const char *const names[] = {
+    "wwid",    "device/wwid", "device/serial",     "serial",
+    "dm/uuid", "md/uuid",     "loop/backing_file",
+  };
+  char folder[64], partition[16] = "";
+  char value[LEG_IDENTITY_BYTES / 2 - sizeof partition - 1];
+  unsigned i;
+
+  snprintf (folder, sizeof folder, "/sys/dev/block/%u:%u", major_number,
+            minor_number);
+  /* A partition is its disk's, and its number. */
+  if (read_attribute (folder, "partition", partition, sizeof partition))
+    snprintf (folder, sizeof folder, "/sys/dev/block/%u:%u/..", major_number,
+              minor_number);
+  for (i = 0; i < ARRAY_COUNT (names); ++i) {
+    if (!read_attribute (folder, names[i], value, sizeof value))
+      continue;
+    snprintf (serial, LEG_IDENTITY_BYTES / 2, "%s%s%s", value,
+              partition[0] != '\0' ? " " : "", partition);
+    return true;
+  }
+  return false;
 }
 
 int
 leg_file_identity (struct block_device *bdev, char identity[LEG_IDENTITY_BYTES])
 {
+  uint64_t bytes = sector_to_bytes (bdev_sectors (bdev));
+  char serial[LEG_IDENTITY_BYTES / 2];
   struct bdev_identity id;
   int r = bdev_identity (bdev, &id);
 
   if (r < 0)
     return r;
-  if (id.is_disk)
-    snprintf (identity, LEG_IDENTITY_BYTES, "disk");
-  else
+  if (!id.is_disk)
     snprintf (identity, LEG_IDENTITY_BYTES,
               "file %" PRIu64 " %" PRId64 ".%09" PRIu32, id.inode,
               id.birth_seconds, id.birth_ns);
+  else if (read_disk_serial (major (id.device), minor (id.device), serial))
+    snprintf (identity, LEG_IDENTITY_BYTES, "disk %s of %" PRIu64, serial,
+              bytes);
+  else
+    snprintf (identity, LEG_IDENTITY_BYTES, WEAK_IDENTITY "%" PRIu64, bytes);
   return 0;
+}
+
+bool
+leg_identity_is_weak (const char *identity)
+{
+  return strncmp (identity, WEAK_IDENTITY, strlen (WEAK_IDENTITY)) == 0;
 }

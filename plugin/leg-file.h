@@ -5,6 +5,7 @@
 #ifndef DM_LEG_FILE_H
 #define DM_LEG_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,18 +20,24 @@ int leg_file_create (const char *path, uint64_t bytes);
 /* Remove a file that leg_file_create has made, if all is off after all. */
 void leg_file_remove (const char *path);
 
-/* The absolute path without links, which names the leg in the manifest.
- * The file need not exist, its folder must.  The caller frees *ABSOLUTE.
- * Returns 0 or a negative errno.
+/* The absolute path, which names the leg in the manifest.  Its folder is
+ * without links, but its last part is as it was given: a link such as those
+ * of /dev/disk/by-id is a better name for a disk than what it points to
+ * today.  The file need not exist, its folder must.  The caller frees
+ * *ABSOLUTE.  Returns 0 or a negative errno.
  */
 int leg_file_absolute_path (const char *path, char **absolute);
 
-/* A text that is the same as long as the device is the same file, even
- * after a restart; another file of the same name has another.  Disks all
- * have the same, because their numbers change.
+/* A text that is the same as long as the device is the same file or disk,
+ * even after a restart; another of the same name has another.
  */
-#define LEG_IDENTITY_BYTES 80
+#define LEG_IDENTITY_BYTES 200
 int leg_file_identity (struct block_device *bdev,
                        char identity[LEG_IDENTITY_BYTES]);
+
+/* True if IDENTITY is that of a disk that says nothing of itself but its
+ * size, so that others may have the same.
+ */
+bool leg_identity_is_weak (const char *identity);
 
 #endif /* DM_LEG_FILE_H */

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -206,11 +207,40 @@ err_free_arrays:
   return NULL;
 }
 
+/* True if ROOT carries the right checksum; takes it out. */
+static bool
+checksum_is_right (json_t *root)
+{
+  const json_t *member = json_object_get (root, "checksum");
+  json_int_t stored = json_integer_value (member);
+  uint32_t computed;
+
+  if (!json_is_integer (member))
+    return false;
+  if (json_object_del (root, "checksum") == -1 ||
+      compute_checksum (root, &computed) < 0)
+    return false;
+  return stored == (json_int_t) computed;
+}
+
+/* True if TEXT reads back as what it should be.  jansson can leave out a
+ * member, and not say so, when it runs out of memory.
+ */
+static bool
+text_is_right (const char *text)
+{
+  json_t *root = json_loads (text, JSON_REJECT_DUPLICATES, NULL);
+  bool is_right = root != NULL && checksum_is_right (root);
+
+  json_decref (root);
+  return is_right;
+}
+
 int
 manifest_save (struct meta_dir *dir, const struct manifest *manifest)
 {
   json_t *root = encode_manifest (manifest);
-  char *text;
+  char *text, *line;
   int r;
 
   if (root == NULL)
@@ -219,8 +249,14 @@ manifest_save (struct meta_dir *dir, const struct manifest *manifest)
   json_decref (root);
   if (text == NULL)
     return -ENOMEM;
-  r = meta_dir_replace_file (dir, MANIFEST_FILE, text, strlen (text));
+  r = asprintf (&line, "%s\n", text);
   free (text);
+  if (r == -1)
+    return -ENOMEM;
+  r = text_is_right (line)
+        ? meta_dir_replace_file (dir, MANIFEST_FILE, line, strlen (line))
+        : -ENOMEM;
+  free (line);
   return r;
 }
 
@@ -337,22 +373,6 @@ decode_members (json_t *root, struct manifest *m)
   return 0;
 }
 
-/* True if ROOT carries the right checksum; takes it out. */
-static bool
-checksum_is_right (json_t *root)
-{
-  const json_t *member = json_object_get (root, "checksum");
-  json_int_t stored = json_integer_value (member);
-  uint32_t computed;
-
-  if (!json_is_integer (member))
-    return false;
-  if (json_object_del (root, "checksum") == -1 ||
-      compute_checksum (root, &computed) < 0)
-    return false;
-  return stored == (json_int_t) computed;
-}
-
 #define DAMAGED_REMEDY \
   "restore it from a copy of the folder; to begin anew with the legs as " \
   "they are, move the folder away and say which leg to trust by naming it " \
@@ -402,9 +422,15 @@ manifest_load (struct meta_dir *dir, struct manifest **manifest)
   r = meta_dir_read_file (dir, MANIFEST_FILE, MANIFEST_MAX_BYTES, &text,
                           &length);
   if (r < 0) {
-    if (r != -ENOENT)
-      log_error ("%s/%s: cannot be read: %s", path, MANIFEST_FILE,
-                 errno_text (r));
+    if (r == -EINVAL)
+      log_error ("%s/%s: is not a regular file; " DAMAGED_REMEDY, path,
+                 MANIFEST_FILE);
+    else if (r == -EFBIG)
+      log_error ("%s/%s: is too large for a manifest; " DAMAGED_REMEDY, path,
+                 MANIFEST_FILE);
+    else if (r != -ENOENT)
+      log_error ("%s/%s: cannot be read: %s; check its mode and owner", path,
+                 MANIFEST_FILE, errno_text (r));
     return r;
   }
   root = json_loadb (text, length, JSON_REJECT_DUPLICATES, &error);

@@ -18,6 +18,7 @@
 struct meta_dir {
   int fd;
   bool is_read_only;
+  bool is_created;
   char *path;
 };
 
@@ -27,15 +28,9 @@ struct meta_dir {
 int
 meta_dir_open (const char *path, struct meta_dir **dir)
 {
-  struct meta_dir *d;
+  struct meta_dir *d = calloc (1, sizeof *d);
   int r;
 
-  if (mkdir (path, 0700) == -1 && errno != EEXIST) {
-    /* A folder that is there on a read-only file system will do. */
-    if (errno != EROFS && errno != EACCES)
-      return -errno;
-  }
-  d = calloc (1, sizeof *d);
   if (d == NULL)
     return -ENOMEM;
   d->fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -63,6 +58,21 @@ err_free_dir:
   return r;
 }
 
+int
+meta_dir_create (const char *path, struct meta_dir **dir)
+{
+  int r;
+
+  if (mkdir (path, 0700) == -1)
+    return -errno;
+  r = meta_dir_open (path, dir);
+  if (r < 0)
+    (void) rmdir (path);
+  else
+    (*dir)->is_created = true;
+  return r;
+}
+
 void
 meta_dir_close (struct meta_dir *dir)
 {
@@ -71,6 +81,15 @@ meta_dir_close (struct meta_dir *dir)
   (void) close (dir->fd);
   free (dir->path);
   free (dir);
+}
+
+void
+meta_dir_abandon (struct meta_dir *dir)
+{
+  /* rmdir refuses a folder that is not empty. */
+  if (dir != NULL && dir->is_created)
+    (void) rmdir (dir->path);
+  meta_dir_close (dir);
 }
 
 const char *
@@ -85,18 +104,29 @@ meta_dir_is_read_only (const struct meta_dir *dir)
   return dir->is_read_only;
 }
 
+bool
+meta_dir_has_file (struct meta_dir *dir, const char *name)
+{
+  struct stat st;
+
+  return fstatat (dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+         errno != ENOENT;
+}
+
 int
 meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
                     char **text, size_t *length)
 {
-  int fd = openat (dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  /* O_NONBLOCK: what should be a file may be a named pipe. */
+  int fd = openat (dir->fd, name,
+                   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   struct stat st;
   size_t done = 0;
   char *buffer;
   int r;
 
   if (fd == -1)
-    return -errno;
+    return errno == ELOOP ? -EINVAL : -errno;
   if (fstat (fd, &st) == -1) {
     r = -errno;
     goto err_close;
@@ -189,6 +219,21 @@ err_unlink:
   return r;
 }
 
+/* Make a device of FD, called by the whole path in messages. */
+static int
+open_store_fd (struct meta_dir *dir, const char *name, int fd, unsigned flags,
+               struct block_device **bdev)
+{
+  char *path;
+  int r;
+
+  if (asprintf (&path, "%s/%s", dir->path, name) == -1)
+    return -ENOMEM;
+  r = bdev_open_fd (fd, path, flags, bdev);
+  free (path);
+  return r;
+}
+
 int
 meta_dir_create_store (struct meta_dir *dir, const char *name, uint64_t bytes,
                        struct block_device **bdev)
@@ -208,7 +253,7 @@ meta_dir_create_store (struct meta_dir *dir, const char *name, uint64_t bytes,
   r = sync_dir (dir);
   if (r < 0)
     goto err_unlink;
-  r = bdev_open_fd (fd, name, BDEV_OPEN_EXCLUSIVE, bdev);
+  r = open_store_fd (dir, name, fd, BDEV_OPEN_EXCLUSIVE, bdev);
   if (r < 0)
     goto err_unlink;
   return 0;
@@ -233,7 +278,7 @@ meta_dir_open_store (struct meta_dir *dir, const char *name,
   fd = openat (dir->fd, name, oflags);
   if (fd == -1)
     return -errno;
-  r = bdev_open_fd (fd, name, flags, bdev);
+  r = open_store_fd (dir, name, fd, flags, bdev);
   if (r < 0)
     (void) close (fd);
   return r;

@@ -15,14 +15,24 @@
 
 struct meta_dir;
 
-/* Open the folder PATH, creating it (mode 0700) if it is absent, and lock
- * it for as long as it is open.  Errors: -EBUSY (another server has it),
- * -ENOTDIR, -ENOENT (its parent is absent), -EACCES ...
+/* Open the folder PATH and lock it for as long as it is open.  Errors:
+ * -ENOENT (it is absent), -EBUSY (another server has it), -ENOTDIR,
+ * -EACCES ...
  */
 int meta_dir_open (const char *path, struct meta_dir **dir);
 
+/* Create the folder PATH (mode 0700), and open it.  Errors: -EEXIST,
+ * -ENOENT (the folder that it should be in is absent), -EACCES ...
+ */
+int meta_dir_create (const char *path, struct meta_dir **dir);
+
 /* Close and unlock.  NULL is ignored. */
 void meta_dir_close (struct meta_dir *dir);
+
+/* The same, when it is not needed after all: if it has been created and
+ * nothing is in it, it goes again.
+ */
+void meta_dir_abandon (struct meta_dir *dir);
 
 /* The absolute path, for messages and for the manifest. */
 const char *meta_dir_path (const struct meta_dir *dir);
@@ -30,8 +40,12 @@ const char *meta_dir_path (const struct meta_dir *dir);
 /* True if nothing can be changed there. */
 bool meta_dir_is_read_only (const struct meta_dir *dir);
 
+/* True if there is anything of that name. */
+bool meta_dir_has_file (struct meta_dir *dir, const char *name);
+
 /* Read all of a file, at most MAX bytes (-EFBIG).  *TEXT is the caller's
- * to free, *LENGTH bytes and a NUL.  -ENOENT if it is absent.
+ * to free, *LENGTH bytes and a NUL.  -ENOENT if it is absent, -EINVAL if it
+ * is not a regular file.
  */
 int meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
                         char **text, size_t *length);

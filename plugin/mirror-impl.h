@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "dm-io.h"
+#include "group-sync.h"
 #include "mirror.h"
 #include "region-hash.h"
 #include "sync.h"
@@ -34,7 +35,8 @@ struct mirror {
   mirror_leg_fn leg_changed;
   void *opaque;
   atomic_uint round_robin;
-  atomic_bool last_flush_failed;
+  /* Fails for ever once a flush has failed on the last leg. */
+  struct group_sync flushes;
 
   /* Serialises changes of state.  Held while they are made durable.
    * Taken inside no other lock of the mirror.
@@ -68,7 +70,7 @@ struct leg_failure {
 };
 
 /* Drop a leg, durably.  Returns 0 when the leg is out; -EIO if it is the
- * last in sync, which stays in use; or what leg_changed returned.
+ * last in sync, which stays in use, or if this cannot be recorded.
  */
 int mirror_fail_leg (struct mirror *m, const struct leg_failure *failure);
 

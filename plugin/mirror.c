@@ -107,7 +107,7 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
     log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "
                "the client gets an error",
                failure->leg, name, reason, errno_text (r));
-    return r;
+    return -EIO;
   }
   atomic_store (&leg->state, LEG_FAILED); /* (2) */
   log_error ("mirror: leg %u (%s): %s; leg failed, volume degraded",
@@ -266,6 +266,28 @@ count_write (struct mirror *m, const struct fan_out *f)
   }
 }
 
+/* True if a leg in sync has done what it should.  Otherwise *FIRST_ERROR is
+ * the first leg's.
+ */
+static bool
+has_succeeded (struct mirror *m, const struct fan_out *f, int *first_error)
+{
+  bool yes = false;
+  unsigned i;
+
+  /* A leg whose resync has just ended counts, so wait until it does. */
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
+  for (i = 0; i < f->count; ++i) {
+    if (leg_get_state (&m->legs[f->legs[i]]) != LEG_IN_SYNC)
+      continue;
+    if (f->errors[i] == 0)
+      yes = true;
+    else if (*first_error == 0)
+      *first_error = f->errors[i];
+  }
+  return yes;
+}
+
 /* Some leg has failed.  Drop those that have, if another one in sync has
  * not; then all is well.  Otherwise the request fails, no leg is dropped,
  * and the legs may differ.  Returns what the client gets.
@@ -273,19 +295,10 @@ count_write (struct mirror *m, const struct fan_out *f)
 static int
 handle_errors (struct mirror *m, const struct fan_out *f)
 {
-  bool has_succeeded = false;
   int first_error = 0;
   unsigned i;
 
-  for (i = 0; i < f->count; ++i) {
-    if (leg_get_state (&m->legs[f->legs[i]]) != LEG_IN_SYNC)
-      continue;
-    if (f->errors[i] == 0)
-      has_succeeded = true;
-    else if (first_error == 0)
-      first_error = f->errors[i];
-  }
-  if (!has_succeeded) {
+  if (!has_succeeded (m, f, &first_error)) {
     unsigned primary = mirror_primary (m);
 
     log_error ("mirror: %s of %" PRIu64 " bytes at %" PRIu64
@@ -323,6 +336,21 @@ dm_io_flags (unsigned flags)
          (flags & BDEV_FAST ? DM_IO_FAST : 0);
 }
 
+/* After errors of a write or a zeroing: what the client gets. */
+static int
+finish_failed_write (struct mirror *m, const struct fan_out *f, unsigned flags)
+{
+  int r = handle_errors (m, f);
+
+  if (r < 0) {
+    region_hash_set_nosync (m->regions, f->where[0].sector, f->where[0].count);
+    if (flags & BDEV_FUA)
+      /* It may have been told what a flush should have been told. */
+      group_sync_fail (&m->flushes, r);
+  }
+  return r;
+}
+
 static int
 mirror_write (struct target *t, const void *buffer, sector_t sector,
               sector_t count, unsigned flags)
@@ -336,13 +364,10 @@ mirror_write (struct target *t, const void *buffer, sector_t sector,
   r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_WRITE | dm_io_flags (flags),
                             (void *) buffer, NULL, f.errors);
   count_write (m, &f);
-  if (r < 0) {
-    r = handle_errors (m, &f);
-    if (r < 0)
-      region_hash_set_nosync (m->regions, sector, count);
-  }
+  if (r < 0)
+    r = finish_failed_write (m, &f, flags);
   region_hash_write_end (m->regions, sector, count);
-  return r;
+  return r < 0 || !(flags & BDEV_FUA) ? r : group_sync_error (&m->flushes);
 }
 
 /* After a fast zero: legs that cannot do it fast, while others have done
@@ -387,38 +412,38 @@ mirror_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
       goto out;
   }
   count_write (m, &f);
-  if (r < 0) {
-    r = handle_errors (m, &f);
-    if (r < 0)
-      region_hash_set_nosync (m->regions, sector, count);
-  }
+  if (r < 0)
+    r = finish_failed_write (m, &f, flags);
 out:
   region_hash_write_end (m->regions, sector, count);
-  return r;
+  return r < 0 || !(flags & BDEV_FUA) ? r : group_sync_error (&m->flushes);
+}
+
+/* One flush of all legs.  A leg that fails it is out, durably, before any
+ * other flush begins, so none can succeed by asking it again.
+ */
+static int
+flush_legs (void *arg)
+{
+  struct mirror *m = arg;
+  struct fan_out f;
+  int r;
+
+  fan_out_init (m, &f, LEG_OP_FLUSH, 0, 0);
+  r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_FLUSH, NULL, NULL,
+                            f.errors);
+  if (r == 0)
+    return 0;
+  count_write (m, &f);
+  return handle_errors (m, &f);
 }
 
 static int
 mirror_flush (struct target *t)
 {
   struct mirror *m = mirror_of (t);
-  struct fan_out f;
-  int r;
 
-  /* What the last leg has once failed to flush is lost for good, even if
-   * it says yes when asked again.
-   */
-  if (atomic_load (&m->last_flush_failed))
-    return -EIO;
-  fan_out_init (m, &f, LEG_OP_FLUSH, 0, 0);
-  r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_FLUSH, NULL, NULL,
-                            f.errors);
-  if (r < 0) {
-    count_write (m, &f);
-    r = handle_errors (m, &f);
-    if (r < 0)
-      atomic_store (&m->last_flush_failed, true);
-  }
-  return r;
+  return group_sync (&m->flushes, flush_legs, m);
 }
 
 static int
@@ -473,6 +498,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->resync_rate = params->resync_rate;
   m->leg_changed = params->leg_changed;
   m->opaque = params->opaque;
+  group_sync_init (&m->flushes);
   mutex_init (&m->state_lock);
   mutex_init (&m->resync_lock);
   cond_init (&m->resync_wake);
@@ -494,6 +520,7 @@ mirror_destroy (struct mirror *mirror)
   cond_destroy (&mirror->resync_wake);
   mutex_destroy (&mirror->resync_lock);
   mutex_destroy (&mirror->state_lock);
+  group_sync_destroy (&mirror->flushes);
   free (mirror);
 }
 
@@ -506,7 +533,7 @@ mirror_target (struct mirror *mirror)
 bool
 mirror_is_clean (struct mirror *mirror)
 {
-  return !atomic_load (&mirror->last_flush_failed) &&
+  return group_sync_error (&mirror->flushes) == 0 &&
          region_hash_in_sync_count (mirror->regions) ==
            region_hash_region_count (mirror->regions);
 }

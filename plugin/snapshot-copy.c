@@ -197,17 +197,31 @@ wait_for_copies (struct window *w)
   return -EIO;
 }
 
+/* Give back the first COUNT chunks: they will not be committed. */
+static void
+release_chunks (struct window *w, unsigned count)
+{
+  /* The last first, so that they come out in rising order again. */
+  while (count > 0)
+    exception_store_release (w->s->store, w->exceptions[--count].new_chunk);
+}
+
+/* A chunk of the store for each claim, or for none. */
 static int
 allocate_chunks (struct window *w)
 {
   unsigned i;
-  int r = 0;
 
-  for (i = 0; i < w->claim_count && r == 0; ++i)
-    r = exception_store_allocate (w->s->store, &w->exceptions[i].new_chunk);
-  if (r < 0)
-    snprintf (w->why, SNAPSHOT_WHY_BYTES, "the COW store is full");
-  return r;
+  for (i = 0; i < w->claim_count; ++i) {
+    int r = exception_store_allocate (w->s->store, &w->exceptions[i].new_chunk);
+
+    if (r < 0) {
+      release_chunks (w, i);
+      snprintf (w->why, SNAPSHOT_WHY_BYTES, "the COW store is full");
+      return r;
+    }
+  }
+  return 0;
 }
 
 /* True if a read from the origin of one of the chunks is going on that
@@ -270,9 +284,11 @@ copy_claims (struct window *w)
   started = start_copies (w);
   r = wait_for_copies (w); /* those that were started, in any case */
   if (started < 0)
-    return started;
-  if (r < 0)
+    r = started;
+  if (r < 0) {
+    release_chunks (w, w->claim_count);
     return r;
+  }
   r = exception_store_commit (w->s->store, w->exceptions, w->claim_count);
   if (r < 0) {
     snprintf (w->why, SNAPSHOT_WHY_BYTES,

@@ -184,45 +184,57 @@ read_cow (struct snapshot *s, void *buffer, const struct piece *piece)
   return bdev_read (s->cow, &iov, 1, piece->sector);
 }
 
+/* Find the first piece of a range.  If it is in the origin, it is tracked
+ * until piece_end: who maps one of its chunks after this waits for that
+ * before the origin is overwritten.  So looking up and tracking are one
+ * step.
+ */
+static struct piece
+piece_begin (struct snapshot *s, sector_t sector, sector_t count,
+             struct tracked_read *tracked)
+{
+  struct piece piece;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  piece = first_piece_locked (s, sector, count);
+  if (!piece.is_mapped) {
+    tracked->first = snapshot_chunk_of (s, sector);
+    tracked->last = snapshot_chunk_of (s, sector + piece.count - 1);
+    list_push_back (&s->tracked, &tracked->link);
+  }
+  return piece;
+}
+
+static void
+piece_end (struct snapshot *s, const struct piece *piece,
+           struct tracked_read *tracked)
+{
+  if (piece->is_mapped)
+    return;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  list_remove (&tracked->link);
+  cond_broadcast (&s->changed);
+}
+
 static int
 view_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
   struct snapshot *s = snapshot_of_view (t);
   char *p = buffer;
+  int r = 0;
 
-  while (count > 0) {
+  while (r == 0 && count > 0) {
     struct tracked_read tracked;
-    struct piece piece;
-    int r;
+    struct piece piece = piece_begin (s, sector, count, &tracked);
 
-    /* Looking up and tracking are one step: who maps the chunk after this
-     * waits for us before the origin is overwritten.
-     */
-    mutex_lock (&s->lock);
-    piece = first_piece_locked (s, sector, count);
-    if (!piece.is_mapped) {
-      tracked.first = snapshot_chunk_of (s, sector);
-      tracked.last = snapshot_chunk_of (s, sector + piece.count - 1);
-      list_push_back (&s->tracked, &tracked.link);
-    }
-    mutex_unlock (&s->lock);
-
-    if (piece.is_mapped)
-      r = read_cow (s, p, &piece);
-    else {
-      r = target_read (s->origin, p, sector, piece.count);
-      mutex_lock (&s->lock);
-      list_remove (&tracked.link);
-      cond_broadcast (&s->changed);
-      mutex_unlock (&s->lock);
-    }
-    if (r < 0)
-      return r;
+    r = piece.is_mapped ? read_cow (s, p, &piece)
+                        : target_read (s->origin, p, sector, piece.count);
+    piece_end (s, &piece, &tracked);
     p += sector_to_bytes (piece.count);
     sector += piece.count;
     count -= piece.count;
   }
-  return 0;
+  return r;
 }
 
 static int
@@ -245,14 +257,17 @@ view_extent (struct target *t, sector_t sector, sector_t count,
              struct bdev_extent *extent)
 {
   struct snapshot *s = snapshot_of_view (t);
-  struct piece piece;
+  struct tracked_read tracked;
+  struct piece piece = piece_begin (s, sector, count, &tracked);
+  /* What the origin says of a chunk is only true as long as it is not
+   * overwritten.
+   */
+  int r = piece.is_mapped
+            ? bdev_extent (s->cow, piece.sector, piece.count, extent)
+            : target_extent (s->origin, sector, piece.count, extent);
 
-  mutex_lock (&s->lock);
-  piece = first_piece_locked (s, sector, count);
-  mutex_unlock (&s->lock);
-  return piece.is_mapped
-           ? bdev_extent (s->cow, piece.sector, piece.count, extent)
-           : target_extent (s->origin, sector, piece.count, extent);
+  piece_end (s, &piece, &tracked);
+  return r;
 }
 
 static int

@@ -6,6 +6,8 @@
 #define DM_VOLUME_IMPL_H
 
 #include "kcopyd.h"
+#include "leg-file.h"
+#include "log-sink.h"
 #include "manifest.h"
 #include "meta-dir.h"
 #include "sync.h"
@@ -36,12 +38,15 @@ struct volume {
 
 /* One leg on its way from the command line to the mirror. */
 struct volume_leg {
-  const char *path; /* as the user gave it */
+  const char *path;            /* as the user gave it */
+  char shown[LOG_QUOTE_BYTES]; /* the same, in messages */
   char *absolute;
   struct block_device *bdev; /* NULL: must be created */
+  bool is_wanted;            /* it is absent, and to be created */
   bool is_created;
   bool is_read_only;
-  char identity[80];
+  char identity[LEG_IDENTITY_BYTES];
+  const struct manifest_leg *known; /* what the manifest says of it */
   enum leg_state state;
 };
 
@@ -51,7 +56,6 @@ struct volume_legs {
   unsigned primary;
   uint64_t size_bytes; /* of the volume */
   bool is_in_sync;     /* all regions, on all legs */
-  bool is_known;       /* the manifest knows them */
 };
 
 /* Open the legs, check them against each other, SPEC and MANIFEST (NULL if

@@ -36,47 +36,60 @@ open_flags (const struct volume_spec *spec)
   return flags;
 }
 
+/* Why a leg cannot be opened or created, and what to do about it. */
 static int
-say_open_error (unsigned index, const char *path, int r)
+say_leg_error (unsigned index, const struct volume_leg *leg, int r)
 {
+  const char *remedy;
+
   switch (r) {
   case -ENOENT:
-    log_error ("leg %u (%s): does not exist; check the name, or give "
-               "size= to have it created",
-               index, path);
+    remedy = "check the name, or give size= to have it created";
     break;
   case -EISDIR:
     log_error ("leg %u (%s): is a directory; give a file or a block device",
-               index, path);
-    break;
+               index, leg->shown);
+    return r;
   case -ENOTBLK:
-    log_error ("leg %u (%s): is neither a file nor a block device", index,
-               path);
-    break;
+    log_error ("leg %u (%s): is neither a file nor a block device; give one",
+               index, leg->shown);
+    return r;
   case -EINVAL:
     log_error ("leg %u (%s): its size is not a multiple of 512 bytes; "
                "make it one with 'truncate -s %%512 FILE'",
-               index, path);
-    break;
+               index, leg->shown);
+    return r;
   case -EBUSY:
     log_error ("leg %u (%s): is in use by another process; stop that first, "
                "two writers would destroy the data",
-               index, path);
-    break;
+               index, leg->shown);
+    return r;
   case -EOPNOTSUPP:
-    log_error ("leg %u (%s): O_DIRECT is not possible there; use "
-               "direct=off",
-               index, path);
-    break;
+    log_error ("leg %u (%s): O_DIRECT is not possible there; use direct=off",
+               index, leg->shown);
+    return r;
+  case -EEXIST:
+    log_error ("leg %u (%s): is a link to nothing; remove it, or make what "
+               "it points to",
+               index, leg->shown);
+    return r;
   case -EACCES:
-    log_error ("leg %u (%s): cannot be opened: %s; check its mode and "
-               "owner",
-               index, path, errno_text (r));
+  case -EPERM:
+    remedy = "check the mode and owner of it and its folder";
+    break;
+  case -ENOSPC:
+  case -EDQUOT:
+  case -EFBIG:
+    remedy = "give a smaller size=, or make room";
+    break;
+  case -ENOMEM:
+    remedy = "free some memory";
     break;
   default:
-    log_error ("leg %u (%s): cannot be opened: %s", index, path,
-               errno_text (r));
+    remedy = "check the name";
   }
+  log_error ("leg %u (%s): cannot be %s: %s; %s", index, leg->shown,
+             leg->is_wanted ? "created" : "opened", errno_text (r), remedy);
   return r;
 }
 
@@ -122,7 +135,7 @@ check_duplicate (const struct volume_legs *legs, unsigned index)
       continue;
     log_error ("leg %u (%s) and leg %u (%s) are the same file; each leg "
                "must be one of its own",
-               i, earlier->path, index, leg->path);
+               i, earlier->shown, index, leg->shown);
     return -EINVAL;
   }
   return 0;
@@ -137,45 +150,187 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
   int r;
 
   leg->path = spec->legs[index].path;
+  log_quote (leg->path, leg->shown);
   if (is_uri (leg->path)) {
     log_error ("leg %u (%s): NBD servers as legs are not available yet; "
                "give a file or a block device",
-               index, leg->path);
+               index, leg->shown);
     return -EOPNOTSUPP;
   }
   r = leg_file_absolute_path (leg->path, &leg->absolute);
+  if (r == -ENOENT) {
+    log_error ("leg %u (%s): its folder does not exist; create that first",
+               index, leg->shown);
+    return r;
+  }
   if (r < 0)
-    return say_open_error (index, leg->path, r);
+    return say_leg_error (index, leg, r);
   r = check_duplicate (legs, index);
   if (r < 0)
     return r;
   r = bdev_open (leg->path, flags, &leg->bdev);
-  if (r == -ENOENT && spec->size_bytes > 0)
-    return 0; /* to be created */
-  if (r == -EACCES || r == -EROFS || r == -EPERM) {
-    int read_only = bdev_open (leg->path, flags | BDEV_OPEN_READ_ONLY,
-                               &leg->bdev);
-
-    if (read_only == 0) {
-      leg->is_read_only = true;
-      r = 0;
-    }
+  if (r == -ENOENT && spec->size_bytes > 0) {
+    leg->is_wanted = true;
+    return 0;
   }
-  if (r < 0)
-    return say_open_error (index, leg->path, r);
-  r = leg_file_identity (leg->bdev, leg->identity);
-  if (r < 0)
-    return say_open_error (index, leg->path, r);
+  if ((r == -EACCES || r == -EROFS || r == -EPERM) &&
+      bdev_open (leg->path, flags | BDEV_OPEN_READ_ONLY, &leg->bdev) == 0) {
+    leg->is_read_only = true;
+    r = 0;
+  }
+  if (r == 0)
+    r = leg_file_identity (leg->bdev, leg->identity);
+  return r < 0 ? say_leg_error (index, leg, r) : 0;
+}
+
+/*----- which leg of the manifest is it? --------------------------------*/
+
+static bool
+is_same_file (const struct manifest_leg *known, const struct volume_leg *leg)
+{
+  return leg->bdev != NULL && strcmp (known->identity, leg->identity) == 0;
+}
+
+/* The manifest's leg that LEG is: the same file, or else one of the same
+ * name; NULL if there is none.  The file counts for more than its name:
+ * two that were exchanged must not be taken for each other.
+ */
+static const struct manifest_leg *
+find_manifest_leg (const struct manifest *m, const struct volume_leg *leg)
+{
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (is_same_file (&m->legs[i], leg) &&
+        !leg_identity_is_weak (leg->identity))
+      return &m->legs[i];
+  for (i = 0; i < m->leg_count; ++i)
+    if (strcmp (m->legs[i].spec, leg->absolute) == 0)
+      return &m->legs[i];
+  return NULL;
+}
+
+/* True if the file that KNOWN was is still where it was. */
+static bool
+is_still_there (const struct manifest_leg *known)
+{
+  char identity[LEG_IDENTITY_BYTES];
+  struct block_device *bdev;
+  bool is_there = false;
+
+  if (bdev_open (known->spec, BDEV_OPEN_READ_ONLY, &bdev) == 0) {
+    is_there = leg_file_identity (bdev, identity) == 0 &&
+               strcmp (identity, known->identity) == 0;
+    bdev_close (bdev);
+  }
+  return is_there;
+}
+
+/* True if the volume has been moved to other names or another machine:
+ * none of its legs is known, and none is where it was.
+ */
+static bool
+has_moved (const struct manifest *m, const struct volume_legs *legs)
+{
+  unsigned i;
+
+  if (legs->count != m->leg_count)
+    return false;
+  for (i = 0; i < legs->count; ++i)
+    if (legs->legs[i].known != NULL || legs->legs[i].bdev == NULL)
+      return false;
+  for (i = 0; i < m->leg_count; ++i)
+    if (is_still_there (&m->legs[i]))
+      return false;
+  return true;
+}
+
+static void
+say_legs_do_not_match (const struct manifest *m, const struct volume_legs *legs)
+{
+  char quote[LOG_QUOTE_BYTES];
+  unsigned i, j;
+
+  for (i = 0; i < m->leg_count; ++i) {
+    bool is_given = false;
+
+    for (j = 0; j < legs->count; ++j)
+      is_given = is_given || legs->legs[j].known == &m->legs[i];
+    if (!is_given)
+      log_error ("the volume has a leg %s that is not given; give it, too, "
+                 "or size= with it to have an empty one created there, which "
+                 "is then filled from the others",
+                 log_quote (m->legs[i].spec, quote));
+  }
+  for (j = 0; j < legs->count; ++j)
+    if (legs->legs[j].known == NULL)
+      log_error ("leg %u (%s) is not one of the volume's; leave it out, or "
+                 "begin a new volume with another meta= folder",
+                 j, legs->legs[j].shown);
+}
+
+/* The legs must be those of the manifest, in any order. */
+static int
+match_legs (const struct manifest *m, struct volume_legs *legs)
+{
+  bool is_good = legs->count == m->leg_count;
+  unsigned i, j;
+
+  for (i = 0; i < legs->count; ++i) {
+    legs->legs[i].known = find_manifest_leg (m, &legs->legs[i]);
+    is_good = is_good && legs->legs[i].known != NULL;
+    /* One of the same name as another that is the same file. */
+    for (j = 0; j < i; ++j)
+      if (legs->legs[j].known == legs->legs[i].known)
+        is_good = false;
+  }
+  if (is_good)
+    return 0;
+  if (!has_moved (m, legs)) {
+    say_legs_do_not_match (m, legs);
+    return -EINVAL;
+  }
+  for (i = 0; i < legs->count; ++i)
+    legs->legs[i].known = &m->legs[i];
+  log_warning ("all legs have other names than in the manifest, and are not "
+               "where they were; they are taken to be the same ones, moved, "
+               "in the same order");
   return 0;
 }
 
-/*----- comparing -------------------------------------------------------*/
+/*----- the size --------------------------------------------------------*/
+
+static int
+say_size_error (const struct volume_legs *legs, unsigned index, bool is_fixed)
+{
+  const struct volume_leg *leg = &legs->legs[index];
+  uint64_t bytes = sector_to_bytes (bdev_sectors (leg->bdev));
+
+  if (!is_fixed)
+    log_error ("leg 0 (%s) has %" PRIu64 " bytes and leg %u (%s) has %" PRIu64
+               "; make them equal, or give size= with the smaller number",
+               legs->legs[0].shown, legs->size_bytes, index, leg->shown, bytes);
+  else if (leg->known != NULL)
+    /* Made longer again it would be trusted, and wrong. */
+    log_error ("leg %u (%s) has %" PRIu64 " bytes, fewer than the volume's "
+               "%" PRIu64 ": it has been cut short; move it away and give "
+               "size=%" PRIu64 " to have it made anew and filled from the "
+               "others",
+               index, leg->shown, bytes, legs->size_bytes, legs->size_bytes);
+  else
+    log_error ("leg %u (%s) has %" PRIu64 " bytes, fewer than the volume's "
+               "%" PRIu64 "; make it longer with 'truncate -s %" PRIu64
+               " FILE'",
+               index, leg->shown, bytes, legs->size_bytes, legs->size_bytes);
+  return -EINVAL;
+}
 
 /* The volume's size: as asked for, as remembered, or as all legs have. */
 static int
 decide_size (const struct volume_spec *spec, const struct manifest *manifest,
              struct volume_legs *legs)
 {
+  bool is_fixed = spec->size_bytes > 0 || manifest != NULL;
   unsigned i;
 
   legs->size_bytes = spec->size_bytes;
@@ -189,99 +344,23 @@ decide_size (const struct volume_spec *spec, const struct manifest *manifest,
     legs->size_bytes = manifest->size_bytes;
   }
   for (i = 0; i < legs->count; ++i) {
-    const struct volume_leg *leg = &legs->legs[i];
     uint64_t bytes;
 
-    if (leg->bdev == NULL)
+    if (legs->legs[i].bdev == NULL)
       continue;
-    bytes = sector_to_bytes (bdev_sectors (leg->bdev));
-    if (legs->size_bytes == 0 && i == 0)
+    bytes = sector_to_bytes (bdev_sectors (legs->legs[i].bdev));
+    if (!is_fixed && i == 0)
       legs->size_bytes = bytes;
-    if (spec->size_bytes == 0 && manifest == NULL ? bytes != legs->size_bytes
-                                                  : bytes < legs->size_bytes) {
-      if (spec->size_bytes == 0 && manifest == NULL)
-        log_error ("leg 0 (%s) has %" PRIu64 " bytes and leg %u (%s) has "
-                   "%" PRIu64 "; make them equal, or give size= with the "
-                   "smaller number",
-                   legs->legs[0].path, legs->size_bytes, i, leg->path, bytes);
-      else
-        log_error ("leg %u (%s) has %" PRIu64 " bytes, fewer than the "
-                   "volume's %" PRIu64 "; make it longer with "
-                   "'truncate -s %" PRIu64 " FILE'",
-                   i, leg->path, bytes, legs->size_bytes, legs->size_bytes);
-      return -EINVAL;
-    }
+    if (is_fixed ? bytes < legs->size_bytes : bytes != legs->size_bytes)
+      return say_size_error (legs, i, is_fixed);
   }
   if (legs->size_bytes == 0) {
-    log_error ("leg 0 (%s) is empty; give it a size with 'truncate -s "
-               "SIZE FILE'",
-               legs->legs[0].path);
+    log_error ("leg 0 (%s) is empty; give it a size with 'truncate -s SIZE "
+               "FILE'",
+               legs->legs[0].shown);
     return -EINVAL;
   }
   return 0;
-}
-
-/* The manifest's leg of that name, or NULL. */
-static const struct manifest_leg *
-find_manifest_leg (const struct manifest *m, const struct volume_leg *leg)
-{
-  unsigned i;
-
-  for (i = 0; i < m->leg_count; ++i)
-    if (strcmp (m->legs[i].spec, leg->absolute) == 0)
-      return &m->legs[i];
-  return NULL;
-}
-
-static bool
-is_same_file (const struct manifest_leg *known, const struct volume_leg *leg)
-{
-  return leg->bdev != NULL && strcmp (known->identity, leg->identity) == 0;
-}
-
-/* The legs must be those of the manifest, in any order.  *MOVED: under
- * other names, all of them, so that they are taken in order.
- */
-static int
-match_legs (const struct manifest *m, const struct volume_legs *legs,
-            const struct manifest_leg **known)
-{
-  unsigned i, j, found = 0;
-
-  for (i = 0; i < legs->count; ++i) {
-    known[i] = find_manifest_leg (m, &legs->legs[i]);
-    if (known[i] != NULL)
-      found++;
-  }
-  if (found == legs->count && found == m->leg_count)
-    return 0;
-  /* None under its old name, but as many as there were: the volume has
-   * been moved, and the order on the command line says which is which.
-   */
-  if (found == 0 && legs->count == m->leg_count) {
-    for (i = 0; i < legs->count; ++i)
-      known[i] = &m->legs[i];
-    log_warning ("all legs have other names than in the manifest; they are "
-                 "taken to be the same ones, moved, in the same order");
-    return 0;
-  }
-  for (i = 0; i < m->leg_count; ++i) {
-    bool is_given = false;
-
-    for (j = 0; j < legs->count; ++j)
-      is_given = is_given || known[j] == &m->legs[i];
-    if (!is_given)
-      log_error ("the volume has a leg %s that is not given; give it, too, "
-                 "or size= to have an empty one created there, which is "
-                 "then filled from the others",
-                 m->legs[i].spec);
-  }
-  for (j = 0; j < legs->count; ++j)
-    if (known[j] == NULL)
-      log_error ("leg %u (%s) is not one of the volume's; leave it out, or "
-                 "begin a new volume with another meta= folder",
-                 j, legs->legs[j].absolute);
-  return -EINVAL;
 }
 
 /*----- trust -----------------------------------------------------------*/
@@ -322,34 +401,61 @@ trust_unknown_legs (struct volume_legs *legs)
   trust_all (legs); /* all new, all zeroes */
 }
 
+/* A disk that cannot be told from others may be another one behind the
+ * same name.  While all legs are equal that does no harm; when they are not,
+ * the wrong one may be taken for the right one.
+ */
+static int
+check_weak_identities (const struct manifest *m, const struct volume_legs *legs)
+{
+  bool is_degraded = false;
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    is_degraded = is_degraded || m->legs[i].state != LEG_IN_SYNC;
+  for (i = 0; is_degraded && i < legs->count; ++i) {
+    if (legs->legs[i].bdev == NULL ||
+        !leg_identity_is_weak (legs->legs[i].identity))
+      continue;
+    log_error ("leg %u (%s): the volume is degraded, and this disk has no "
+               "serial number by which to tell if it is the one that is "
+               "right; name first the leg that is right and give sync=full",
+               i, legs->legs[i].shown);
+    return -EINVAL;
+  }
+  return 0;
+}
+
 /* As the manifest says, for each leg the file that it was. */
 static int
-trust_known_legs (const struct manifest *m, struct volume_legs *legs,
-                  const struct manifest_leg *const *known)
+trust_known_legs (const struct manifest *m, struct volume_legs *legs)
 {
   bool has_source = false, any_same = false;
   unsigned i;
+  int r = check_weak_identities (m, legs);
 
+  if (r < 0)
+    return r;
   for (i = 0; i < legs->count; ++i)
-    if (is_same_file (known[i], &legs->legs[i]))
+    if (is_same_file (legs->legs[i].known, &legs->legs[i]))
       any_same = true;
   for (i = 0; i < legs->count; ++i) {
     struct volume_leg *leg = &legs->legs[i];
-    bool is_replaced = any_same && !is_same_file (known[i], leg);
+    bool is_replaced = any_same && !is_same_file (leg->known, leg);
 
-    if (known[i]->state == LEG_IN_SYNC && leg->bdev != NULL && !is_replaced)
+    if (leg->known->state == LEG_IN_SYNC && leg->bdev != NULL && !is_replaced)
       leg->state = LEG_IN_SYNC;
     else
       leg->state = LEG_RECOVERING;
     if (is_replaced && leg->bdev != NULL)
       log_warning ("leg %u (%s) is not the file that it was; it will be "
                    "filled from the others",
-                   i, leg->path);
+                   i, leg->shown);
     /* What has been read from the primary must not change if the legs are
      * named in another order now.
      */
     if (leg->state == LEG_IN_SYNC &&
-        (!has_source || known[i] == &m->legs[m->primary]))
+        (!has_source || leg->known == &m->legs[m->primary]))
       legs->primary = i;
     has_source = has_source || leg->state == LEG_IN_SYNC;
   }
@@ -359,7 +465,12 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs,
                "leg that is right and give sync=full");
     return -EINVAL;
   }
-  legs->is_in_sync = m->is_clean;
+  /* Copies of the legs may have been made at different times. */
+  legs->is_in_sync = m->is_clean && any_same;
+  if (!any_same && legs->count > 1)
+    log_warning ("none of the legs is the file that it was; all are filled "
+                 "from leg %u (%s)",
+                 legs->primary, legs->legs[legs->primary].shown);
   for (i = 0; i < legs->count; ++i)
     if (legs->legs[i].state != LEG_IN_SYNC)
       legs->is_in_sync = false;
@@ -372,16 +483,8 @@ static int
 decide_trust (const struct volume_spec *spec, const struct manifest *m,
               struct volume_legs *legs)
 {
-  const struct manifest_leg *known[MIRROR_MAX_LEGS];
   unsigned i;
-  int r;
 
-  if (m != NULL) {
-    r = match_legs (m, legs, known);
-    if (r < 0)
-      return r;
-    legs->is_known = true;
-  }
   if (spec->sync != SYNC_AUTO) {
     for (i = 0; i < legs->count; ++i) {
       if (legs->legs[i].bdev == NULL && (spec->sync == SYNC_NONE || i == 0)) {
@@ -390,7 +493,7 @@ decide_trust (const struct volume_spec *spec, const struct manifest *m,
           return 0; /* all are new */
         log_error ("leg %u (%s): does not exist, so it cannot be trusted "
                    "as sync=%s would have it; leave sync= out",
-                   i, legs->legs[i].path,
+                   i, legs->legs[i].shown,
                    spec->sync == SYNC_NONE ? "none" : "full");
         return -EINVAL;
       }
@@ -402,7 +505,7 @@ decide_trust (const struct volume_spec *spec, const struct manifest *m,
     return 0;
   }
   if (m != NULL)
-    return trust_known_legs (m, legs, known);
+    return trust_known_legs (m, legs);
   trust_unknown_legs (legs);
   return 0;
 }
@@ -416,17 +519,13 @@ create_leg (const struct volume_spec *spec, unsigned index,
   struct volume_leg *leg = &legs->legs[index];
   int r = leg_file_create (leg->absolute, legs->size_bytes);
 
-  if (r < 0) {
-    log_error ("leg %u (%s): cannot be created: %s", index, leg->path,
-               errno_text (r));
-    return r;
+  if (r == 0) {
+    leg->is_created = true;
+    r = bdev_open (leg->absolute, open_flags (spec), &leg->bdev);
   }
-  leg->is_created = true;
-  r = bdev_open (leg->absolute, open_flags (spec), &leg->bdev);
-  if (r < 0)
-    return say_open_error (index, leg->path, r);
-  r = leg_file_identity (leg->bdev, leg->identity);
-  return r < 0 ? say_open_error (index, leg->path, r) : 0;
+  if (r == 0)
+    r = leg_file_identity (leg->bdev, leg->identity);
+  return r < 0 ? say_leg_error (index, leg, r) : 0;
 }
 
 int
@@ -434,7 +533,7 @@ volume_open_legs (const struct volume_spec *spec,
                   const struct manifest *manifest, struct volume_legs *legs)
 {
   unsigned i;
-  int r;
+  int r = 0;
 
   memset (legs, 0, sizeof *legs);
   for (i = 0; i < spec->leg_count; ++i) {
@@ -443,7 +542,10 @@ volume_open_legs (const struct volume_spec *spec,
     if (r < 0)
       goto err_abandon;
   }
-  r = decide_size (spec, manifest, legs);
+  if (manifest != NULL)
+    r = match_legs (manifest, legs);
+  if (r == 0)
+    r = decide_size (spec, manifest, legs);
   if (r == 0)
     r = decide_trust (spec, manifest, legs);
   if (r < 0)

@@ -21,6 +21,7 @@
 #include "volume-impl.h"
 
 #define STORE_SUFFIX ".cow"
+#define STORE_NAME_BYTES (SNAPSHOT_NAME_MAX + sizeof STORE_SUFFIX)
 
 static bool
 is_discarded (const struct volume_spec *spec, const char *name)
@@ -95,10 +96,19 @@ store_bytes (const struct volume *v, const struct volume_spec *spec,
   return spec->cow_bytes - spec->cow_bytes % SECTOR_SIZE;
 }
 
+/* The file that the store of snapshot NAME is to be. */
+static void
+format_store_name (const char *name, char store[STORE_NAME_BYTES])
+{
+  (void) snprintf (store, STORE_NAME_BYTES, "%s%s", name, STORE_SUFFIX);
+}
+
 static int
 check_new_snapshot (const struct volume *v, const struct volume_spec *spec,
                     const char *name)
 {
+  char store[STORE_NAME_BYTES];
+
   if (v->manifest == NULL) {
     log_error ("snapshot %s: a snapshot must be kept somewhere; give a "
                "folder with meta=DIR",
@@ -113,6 +123,15 @@ check_new_snapshot (const struct volume *v, const struct volume_spec *spec,
     log_error ("snapshot %s: there are %d snapshots already; discard some",
                name, MANIFEST_MAX_SNAPSHOTS);
     return -E2BIG;
+  }
+  /* A file of ours, from before a crash, is in the manifest. */
+  format_store_name (name, store);
+  if (meta_dir_has_file (v->dir, store) &&
+      manifest_find_snapshot (v->manifest, name) < 0) {
+    log_error ("snapshot %s: %s/%s exists, but is not of this volume; move "
+               "it away",
+               name, meta_dir_path (v->dir), store);
+    return -EEXIST;
   }
   return store_bytes (v, spec, name) > 0 ? 0 : -EINVAL;
 }
@@ -164,14 +183,15 @@ open_snapshot (struct volume *v, const struct volume_spec *spec,
     .opaque = v,
     .origin = origin,
   };
+  struct snapshot_status status;
   int r = meta_dir_open_store (v->dir, s->store, &params.cow);
 
   if (r < 0) {
-    log_error ("snapshot %s: its store %s/%s cannot be opened: %s; restore "
-               "the file from a copy, or give the snapshot up with "
-               "discard-snapshot=%s",
-               s->name, meta_dir_path (v->dir), s->store, errno_text (r),
-               s->name);
+    log_error (
+      "snapshot %s: its store %s/%s cannot be opened: %s; check its mode and "
+      "owner, restore the file from a copy, or give the snapshot up with "
+      "discard-snapshot=%s",
+      s->name, meta_dir_path (v->dir), s->store, errno_text (r), s->name);
     return r;
   }
   r = snapshot_open (&params, snapshot);
@@ -180,6 +200,19 @@ open_snapshot (struct volume *v, const struct volume_spec *spec,
                s->name, errno_text (r));
     bdev_close (params.cow);
     return r;
+  }
+  snapshot_get_status (*snapshot, &status);
+  if (sector_to_bytes (status.chunk_sectors) != s->chunk_bytes) {
+    log_error (
+      "snapshot %s: the header of %s/%s says chunks of %" PRIu64
+      " bytes, the manifest says %" PRIu64 ": the file is damaged, "
+      "or of another snapshot; restore the file from a copy, or give the "
+      "snapshot up with discard-snapshot=%s",
+      s->name, meta_dir_path (v->dir), s->store,
+      sector_to_bytes (status.chunk_sectors), s->chunk_bytes, s->name);
+    snapshot_close (*snapshot);
+    *snapshot = NULL;
+    return -EINVAL;
   }
   if (!snapshot_is_valid (*snapshot) && s->state == SNAPSHOT_VALID)
     log_warning ("snapshot %s: its store is marked invalid", s->name);
@@ -294,7 +327,7 @@ static int
 announce_snapshot (struct volume *v, const struct volume_spec *spec,
                    const char *name, unsigned *index)
 {
-  char store[SNAPSHOT_NAME_MAX + sizeof STORE_SUFFIX];
+  char store[STORE_NAME_BYTES];
   char created[CLOCK_RFC3339_BYTES];
   struct manifest_snapshot *s = manifest_add_snapshot (v->manifest);
   int r;
@@ -302,7 +335,7 @@ announce_snapshot (struct volume *v, const struct volume_spec *spec,
   if (s == NULL)
     return -ENOMEM;
   *index = v->manifest->snapshot_count - 1;
-  snprintf (store, sizeof store, "%s%s", name, STORE_SUFFIX);
+  format_store_name (name, store);
   clock_format_rfc3339 (clock_wall_seconds (), created);
   s->state = SNAPSHOT_CREATING;
   s->chunk_bytes = spec->chunk_bytes;
@@ -325,12 +358,6 @@ make_store (struct volume *v, const struct volume_spec *spec,
   int r = meta_dir_create_store (v->dir, s->store,
                                  store_bytes (v, spec, s->name), &cow);
 
-  if (r == -EEXIST) {
-    log_error ("snapshot %s: %s/%s exists, but is not of this volume; move "
-               "it away",
-               s->name, meta_dir_path (v->dir), s->store);
-    return r;
-  }
   if (r == 0) {
     r = exception_store_format (cow, spec->chunk_bytes >> SECTOR_SHIFT);
     bdev_close (cow);
@@ -338,8 +365,9 @@ make_store (struct volume *v, const struct volume_spec *spec,
       (void) meta_dir_remove_file (v->dir, s->store);
   }
   if (r < 0)
-    log_error ("snapshot %s: %s/%s cannot be created: %s", s->name,
-               meta_dir_path (v->dir), s->store, errno_text (r));
+    log_error ("snapshot %s: %s/%s cannot be created: %s; make room, or give "
+               "a smaller cow-size=",
+               s->name, meta_dir_path (v->dir), s->store, errno_text (r));
   return r;
 }
 

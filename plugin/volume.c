@@ -83,23 +83,59 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
 /*----- opening ---------------------------------------------------------*/
 
 static int
+say_folder_error (const char *path, int r)
+{
+  char quote[LOG_QUOTE_BYTES];
+
+  log_quote (path, quote);
+  switch (r) {
+  case -EBUSY:
+    log_error ("meta=%s: is in use by another server; stop that first, or "
+               "give this volume a folder of its own",
+               quote);
+    break;
+  case -ENOTDIR:
+    log_error ("meta=%s: is not a folder; give a folder", quote);
+    break;
+  case -ENOENT:
+    log_error ("meta=%s: the folder that it should be in does not exist; "
+               "create that first",
+               quote);
+    break;
+  case -EEXIST:
+    log_error ("meta=%s: is a link to nothing; give a folder, or create "
+               "what it points to",
+               quote);
+    break;
+  default:
+    log_error ("meta=%s: cannot be opened or created: %s; check the name, "
+               "and the mode and owner of it and the folder that it is in",
+               quote, errno_text (r));
+  }
+  return r;
+}
+
+/* Open the folder if it is there, and read the manifest if that is. */
+static int
 open_folder (struct volume *v, const char *path)
 {
   int r = meta_dir_open (path, &v->dir);
 
-  if (r == -EBUSY)
-    log_error ("meta=%s: is in use by another server; stop that first, or "
-               "give this volume a folder of its own",
-               path);
-  else if (r == -ENOTDIR)
-    log_error ("meta=%s: is not a folder", path);
-  else if (r < 0)
-    log_error ("meta=%s: cannot be opened or created: %s", path,
-               errno_text (r));
+  if (r == -ENOENT)
+    return 0;
   if (r < 0)
-    return r;
+    return say_folder_error (path, r);
   r = manifest_load (v->dir, &v->manifest);
   return r == -ENOENT ? 0 : r;
+}
+
+/* Create the folder, when all else has been found to be good. */
+static int
+create_folder (struct volume *v, const char *path)
+{
+  int r = meta_dir_create (path, &v->dir);
+
+  return r < 0 ? say_folder_error (path, r) : 0;
 }
 
 /* The region size: the manifest's, if there is one. */
@@ -277,6 +313,13 @@ open_all (struct volume *v, const struct volume_spec *spec)
       v->read_only_reason = "a leg cannot be written";
     }
   }
+  if (spec->meta != NULL && v->dir == NULL) {
+    r = create_folder (v, spec->meta);
+    if (r < 0) {
+      volume_abandon_legs (&legs);
+      return r;
+    }
+  }
   if (v->dir != NULL && meta_dir_is_read_only (v->dir)) {
     v->is_read_only = true;
     v->read_only_reason = "the meta= folder cannot be written";
@@ -315,6 +358,9 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   if (r < 0) {
     if (r == -ENOMEM)
       log_error ("out of memory");
+    /* What was made for nothing goes again, the folder, too. */
+    meta_dir_abandon (v->dir);
+    v->dir = NULL;
     volume_close (v);
     return r;
   }

@@ -38,6 +38,7 @@ struct volume_leg_spec {
 
 /* What the user asked for; config.c makes it. */
 struct volume_spec {
+  uint32_t keys_seen; /* config.c's own */
   unsigned leg_count;
   struct volume_leg_spec legs[MIRROR_MAX_LEGS];
   uint64_t size_bytes; /* 0: the legs' size */
