@@ -1,0 +1,298 @@
+# Helpers shared by the shell tests: a temporary folder, servers, verdicts.
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+#
+# Source it first:
+#
+#   . "${abs_top_srcdir:?}/tests/functions.sh"
+#
+# or, so that a test also runs by hand,
+#
+#   . "$(dirname "$0")/../functions.sh"
+#
+# Environment (the build sets it; each has a default that fits a build in the
+# source tree):
+#
+#   abs_top_srcdir, abs_top_builddir   where the sources and the build are
+#   DM_PLUGIN      the plugin's .so, an absolute path
+#   NBDKIT         the server; a wrapper must end in exec, and must add to
+#                  LD_PRELOAD rather than replace it
+#   TEST_TIMEOUT   seconds after which the whole test is ended (and fails)
+#   KEEP_TMP=1     leave $TMP behind
+#
+# What the test gets:
+#
+#   $TMP                     a folder of its own, removed at the end
+#   need TOOL...             skip (77) unless every TOOL is installed
+#   fail MESSAGE             say it, show the servers' logs, end with 1
+#   helper NAME              path of a compiled helper of tests/nbd
+#   start_nbdkit NAME ARG... start a server; $SOCK_NAME-like names are got by
+#                            the functions sock, uri, log, pid of NAME
+#   stop_nbdkit NAME         SIGTERM, wait; fails unless it exits with 0
+#   kill_nbdkit NAME         SIGKILL, wait
+#   end_nbdkit NAME          the same, whether or not it has ended by itself
+#   wait_nbdkit NAME         wait for a server that ends by itself; its exit
+#                            status is in $SERVER_STATUS
+#   refused ARG...           a server that must not start: its message is in
+#                            $TMP/refused.log
+
+if test -z "${DM_TEST_GUARD-}"; then
+  # One guard for everything: a test that hangs ends here, servers included.
+  # timeout (1) signals the whole process group.
+  export DM_TEST_GUARD=1
+  exec timeout -k 10 "${TEST_TIMEOUT:-120}" "$BASH" "$0" "$@"
+fi
+
+functions_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${abs_top_srcdir:=$(dirname "$functions_dir")}"
+: "${abs_top_builddir:=$abs_top_srcdir}"
+: "${DM_PLUGIN:=$abs_top_builddir/plugin/.libs/nbdkit-dm-plugin.so}"
+: "${NBDKIT:=nbdkit}"
+export abs_top_srcdir abs_top_builddir DM_PLUGIN NBDKIT
+
+TMP=$(mktemp -d "${TMPDIR:-/tmp}/dm-test.XXXXXX")
+declare -A server_pid=() server_job=()
+SERVER_STATUS=
+# NAME=VALUE words for the environment of the servers started from here on.
+SERVER_ENV=()
+
+cleanup ()
+{
+  local status=$? name
+
+  trap - EXIT
+  set +e
+  for name in "${!server_job[@]}"; do
+    kill -KILL "${server_pid[$name]}" "${server_job[$name]}" 2>/dev/null
+    wait "${server_job[$name]}" 2>/dev/null
+  done
+  if test "${KEEP_TMP:-0}" = 1; then
+    echo "kept: $TMP" >&2
+  else
+    rm -rf "$TMP"
+  fi
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+
+fail ()
+{
+  local file
+
+  echo "$0: FAILED: $*" >&2
+  for file in "$TMP"/*.log; do
+    test -f "$file" || continue
+    echo "--- ${file##*/} (its last 40 lines)" >&2
+    tail -n 40 "$file" >&2
+  done
+  exit 1
+}
+
+# A command that fails under set -e says where.
+trap 'echo "$0: line $LINENO: failed: $BASH_COMMAND" >&2' ERR
+
+skip ()
+{
+  echo "$0: SKIPPED: $*" >&2
+  exit 77
+}
+
+need ()
+{
+  local tool
+
+  for tool in "$@"; do
+    command -v "$tool" >/dev/null || skip "$tool is not installed"
+  done
+}
+
+helper ()
+{
+  local dir="$abs_top_builddir/tests/nbd"
+
+  # The libtool's own folder first: it has the real modules.
+  if test -f "$dir/.libs/$1"; then
+    echo "$dir/.libs/$1"
+  elif test -f "$dir/$1"; then
+    echo "$dir/$1"
+  else
+    fail "the helper $dir/$1 is not built"
+  fi
+}
+
+sock () { echo "$TMP/$1.sock"; }
+log () { echo "$TMP/$1.log"; }
+pid () { echo "${server_pid[$1]}"; }
+
+# uri NAME [EXPORT]
+uri () { echo "nbd+unix:///${2-}?socket=$TMP/$1.sock"; }
+
+# start_nbdkit NAME ARG...: returns when the server listens.  The pid file is
+# a FIFO, so the wait is for an event; the loop only notices a server that
+# ended instead.
+start_nbdkit ()
+{
+  local name=$1 fifo="$TMP/$1.pid" fd tries pid=''
+
+  shift
+  rm -f "$TMP/$name.sock" "$fifo"
+  mkfifo "$fifo"
+  exec {fd}<>"$fifo"
+  env "${SERVER_ENV[@]}" \
+    "$NBDKIT" -f --exit-with-parent -P "$fifo" -U "$TMP/$name.sock" "$@" \
+    >>"$TMP/$name.log" 2>&1 {fd}<&- &
+  server_job[$name]=$!
+  server_pid[$name]=$!
+  for ((tries = 0; tries < 300; tries++)); do
+    if read -r -t 0.2 -u "$fd" pid; then
+      break
+    fi
+    pid=''
+    kill -0 "${server_job[$name]}" 2>/dev/null || break
+  done
+  exec {fd}<&-
+  if test -z "$pid"; then
+    fail "the server $name did not start: nbdkit $*"
+  fi
+  server_pid[$name]=$pid
+}
+
+# wait_nbdkit NAME: the guard of the whole test bounds the wait.
+wait_nbdkit ()
+{
+  local name=$1
+
+  SERVER_STATUS=0
+  wait "${server_job[$name]}" || SERVER_STATUS=$?
+  unset "server_job[$name]" "server_pid[$name]"
+}
+
+stop_nbdkit ()
+{
+  local name=$1
+
+  kill -TERM "${server_pid[$name]}" ||
+    fail "the server $name had ended before it was stopped"
+  wait_nbdkit "$name"
+  test "$SERVER_STATUS" -eq 0 ||
+    fail "the server $name ended with status $SERVER_STATUS"
+}
+
+kill_nbdkit ()
+{
+  local name=$1
+
+  kill -KILL "${server_pid[$name]}"
+  # The shell reports the death of its job on stderr; that is no news here.
+  wait_nbdkit "$name" 2>/dev/null
+}
+
+end_nbdkit ()
+{
+  local name=$1
+
+  kill -KILL "${server_pid[$name]}" 2>/dev/null || :
+  wait_nbdkit "$name" 2>/dev/null
+}
+
+# refused ARG...: nbdkit must end by itself, not with 0, not by a signal, and
+# say why.
+refused ()
+{
+  local status=0
+
+  timeout 20 "$NBDKIT" -f -U "$TMP/refused.sock" "$@" \
+    >"$TMP/refused.log" 2>&1 || status=$?
+  rm -f "$TMP/refused.sock"
+  case $status in
+    0) fail "accepted, but should be refused: nbdkit $*" ;;
+    124) fail "started, but should be refused: nbdkit $*" ;;
+    1) ;;
+    *) fail "ended with status $status instead of 1: nbdkit $*" ;;
+  esac
+  test -s "$TMP/refused.log" || fail "refused without a message: nbdkit $*"
+}
+
+# said NAME REGEX: the log of the server has a line that matches.
+said ()
+{
+  grep -Eq -- "$2" "$TMP/$1.log" || fail "the server $1 never said: $2"
+}
+
+# dm_manifest DIR PATH: a value of DIR/volume.json, such as legs.1.state.
+dm_manifest ()
+{
+  "$(helper volume-json)" "$1" "$2"
+}
+
+# wait_manifest DIR PATH VALUE [SECONDS]
+wait_manifest ()
+{
+  "$(helper volume-json)" --wait "${4:-30}" "$1" "$2" "$3" ||
+    fail "$1/volume.json: $2 did not become $3 (it is $(dm_manifest "$1" "$2"))"
+}
+
+# wait_insync DIR [SECONDS]: every leg is in sync.
+wait_insync ()
+{
+  "$(helper volume-json)" --wait "${2:-30}" "$1" insync true ||
+    fail "$1/volume.json: the legs did not get in sync"
+}
+
+# same A B: the files have the same bytes.
+same ()
+{
+  cmp "$1" "$2" >&2 || fail "$1 and $2 differ"
+}
+
+# fill FILE BYTES [SEED]: bytes that look random and can be made again.
+fill ()
+{
+  "$(helper nbd-io)" --fill "$1" "$2" "${3:-1}"
+}
+
+# client_open NAME [EXPORT]: one client stays connected; ask COMMAND makes a
+# request of nbd-io over it and fails unless it is done; client_close ends it.
+client_open ()
+{
+  local line
+
+  coproc CLIENT { exec "$(helper nbd-io)" "$(uri "$@")" - 2>>"$TMP/client.log"; }
+  client_in=${CLIENT[1]} client_out=${CLIENT[0]} client_job=$CLIENT_PID
+  read -r -t 30 -u "$client_out" line || fail "the client did not connect"
+  test "$line" = ready || fail "the client said: $line"
+}
+
+ask ()
+{
+  local line
+
+  echo "$*" >&"$client_in"
+  while read -r -t 60 -u "$client_out" line; do
+    test "$line" != ok || return 0
+    echo "$line"
+  done
+  fail "the client's request failed: $*"
+}
+
+client_close ()
+{
+  exec {client_in}>&-
+  wait "$client_job" || fail "the client ended with an error"
+}
+
+# fail_legs OP LEG...: servers started from here on will fail OP (read, write,
+# flush, punch; or a list of them) on these files while $TMP/trigger exists.
+# What was made to fail is in $TMP/failed.
+fail_legs ()
+{
+  local op=$1 IFS=:
+
+  shift
+  rm -f "$TMP/failed" "$TMP/trigger"
+  SERVER_ENV=(LD_PRELOAD="$(helper fail-leg.so)" FAIL_OP="$op" FAIL_PATH="$*"
+              FAIL_TRIGGER="$TMP/trigger" FAIL_LOG="$TMP/failed"
+              DELAY_RENAME_MS=200)
+}

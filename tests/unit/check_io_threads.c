@@ -1,0 +1,357 @@
+/* Unit tests of the I/O threads.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
+
+#include "fault-alloc.h"
+#include "io-threads.h"
+#include "test-util.h"
+
+/* Work that counts, and waits for a gate if it has one. */
+struct job {
+  struct io_work work;
+  struct event_count *started;
+  struct event_count *gate; /* or NULL */
+  struct event_count *done;
+  pthread_t thread;
+  bool has_run;
+  bool has_run_twice;
+  struct job *next; /* submitted by this one, or NULL */
+};
+
+static void
+run_job (struct io_work *work)
+{
+  struct job *job = list_entry (work, struct job, work);
+
+  job->thread = pthread_self ();
+  job->has_run_twice = job->has_run;
+  job->has_run = true;
+  event_count_add (job->started);
+  if (job->gate != NULL)
+    event_count_wait (job->gate, 1);
+  if (job->next != NULL)
+    io_threads_submit (&job->next->work);
+  event_count_add (job->done);
+}
+
+static struct event_count started, gate, done;
+
+static void
+setup (void)
+{
+  event_count_init (&started);
+  event_count_init (&gate);
+  event_count_init (&done);
+}
+
+static void
+teardown (void)
+{
+  event_count_destroy (&done);
+  event_count_destroy (&gate);
+  event_count_destroy (&started);
+}
+
+static struct job
+make_job (bool waits)
+{
+  return (struct job){
+    .work = { .fn = run_job },
+    .started = &started,
+    .gate = waits ? &gate : NULL,
+    .done = &done,
+  };
+}
+
+START_TEST (start_needs_a_reference)
+{
+  ck_assert_int_eq (io_threads_start (), -EINVAL);
+  io_threads_get ();
+  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (), 0);
+  io_threads_put ();
+  ck_assert_int_eq (io_threads_start (), -EINVAL);
+}
+END_TEST
+
+START_TEST (start_tells_why_it_failed)
+{
+  int r;
+
+  io_threads_get ();
+  fault_alloc_fail_once (FAULT_ALLOC_THREADS, 0);
+  r = io_threads_start ();
+  ck_assert_uint_eq (fault_alloc_stop (), 1);
+  ck_assert_int_eq (r, -EAGAIN);
+  fault_alloc_fail_once (FAULT_ALLOC_MEMORY, 0);
+  r = io_threads_start ();
+  ck_assert_uint_eq (fault_alloc_stop (), 1);
+  ck_assert_int_eq (r, -ENOMEM);
+  ck_assert_int_eq (io_threads_start (), 0);
+  io_threads_put ();
+}
+END_TEST
+
+START_TEST (work_runs_once_elsewhere)
+{
+  struct job jobs[200];
+  unsigned i;
+
+  setup ();
+  io_threads_get ();
+  ck_assert_int_eq (io_threads_start (), 0);
+  for (i = 0; i < 200; ++i) {
+    jobs[i] = make_job (false);
+    io_threads_submit (&jobs[i].work);
+  }
+  event_count_wait (&done, 200);
+  io_threads_put ();
+  ck_assert_uint_eq (event_count_get (&done), 200);
+  for (i = 0; i < 200; ++i) {
+    ck_assert (jobs[i].has_run);
+    ck_assert (!jobs[i].has_run_twice);
+    ck_assert (!pthread_equal (jobs[i].thread, pthread_self ()));
+  }
+  teardown ();
+}
+END_TEST
+
+/* Work that is stuck holds up nobody until IO_THREADS_MAX are stuck. */
+START_TEST (work_that_is_stuck_holds_up_nobody)
+{
+  struct job stuck[IO_THREADS_MAX], later[3];
+  unsigned i, j;
+
+  setup ();
+  io_threads_get ();
+  ck_assert_int_eq (io_threads_start (), 0);
+  for (i = 0; i < IO_THREADS_MAX; ++i) {
+    stuck[i] = make_job (true);
+    io_threads_submit (&stuck[i].work);
+  }
+  event_count_wait (&started, IO_THREADS_MAX);
+  for (i = 0; i < IO_THREADS_MAX; ++i)
+    for (j = 0; j < i; ++j)
+      ck_assert (!pthread_equal (stuck[i].thread, stuck[j].thread));
+
+  for (i = 0; i < 3; ++i) {
+    later[i] = make_job (false);
+    io_threads_submit (&later[i].work);
+  }
+  ck_assert_uint_eq (event_count_get (&started), IO_THREADS_MAX);
+  event_count_add (&gate);
+  event_count_wait (&done, IO_THREADS_MAX + 3);
+  io_threads_put ();
+  teardown ();
+}
+END_TEST
+
+/* The same when threads are idle already: each piece of work needs one of
+ * its own, even if those woken for the others have not got up yet.
+ */
+START_TEST (idle_threads_are_not_counted_twice)
+{
+  unsigned round, i;
+
+  for (round = 0; round < 20; ++round) {
+    struct job first[4], stuck[IO_THREADS_MAX];
+
+    setup ();
+    io_threads_get ();
+    ck_assert_int_eq (io_threads_start (), 0);
+    for (i = 0; i < 4; ++i) {
+      first[i] = make_job (false);
+      io_threads_submit (&first[i].work);
+    }
+    event_count_wait (&done, 4);
+    /* Nobody says when they are idle: a chance for them to be. */
+    for (i = 0; i < 20; ++i)
+      (void) sched_yield ();
+    for (i = 0; i < IO_THREADS_MAX; ++i) {
+      stuck[i] = make_job (true);
+      io_threads_submit (&stuck[i].work);
+    }
+    event_count_wait (&started, 4 + IO_THREADS_MAX); /* or hang */
+    event_count_add (&gate);
+    event_count_wait (&done, 4 + IO_THREADS_MAX);
+    io_threads_put ();
+    teardown ();
+  }
+}
+END_TEST
+
+START_TEST (work_waits_when_no_thread_can_be_had)
+{
+  struct job jobs[8];
+  unsigned i, j;
+
+  setup ();
+  io_threads_get ();
+  ck_assert_int_eq (io_threads_start (), 0);
+  fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
+  for (i = 0; i < 8; ++i) {
+    jobs[i] = make_job (true);
+    io_threads_submit (&jobs[i].work);
+  }
+  event_count_add (&gate);
+  event_count_wait (&done, 8);
+  fault_alloc_stop ();
+  for (i = 0; i < 8; ++i)
+    for (j = 0; j < i; ++j)
+      ck_assert (pthread_equal (jobs[i].thread, jobs[j].thread));
+  io_threads_put ();
+  teardown ();
+}
+END_TEST
+
+/* The last put waits for all that was submitted, and for what that
+ * submitted itself.
+ */
+START_TEST (put_waits_for_all_work)
+{
+  unsigned round;
+
+  for (round = 0; round < 50; ++round) {
+    struct job jobs[40];
+    unsigned i;
+
+    setup ();
+    io_threads_get ();
+    ck_assert_int_eq (io_threads_start (), 0);
+    for (i = 0; i < 40; ++i)
+      jobs[i] = make_job (false);
+    for (i = 0; i < 20; ++i) {
+      jobs[i].next = &jobs[i + 20];
+      io_threads_submit (&jobs[i].work);
+    }
+    io_threads_put ();
+    ck_assert_uint_eq (event_count_get (&done), 40);
+    for (i = 0; i < 40; ++i) {
+      ck_assert (jobs[i].has_run);
+      ck_assert (!jobs[i].has_run_twice);
+    }
+    teardown ();
+  }
+}
+END_TEST
+
+START_TEST (references_add_up_and_lives_follow)
+{
+  unsigned life;
+
+  setup ();
+  for (life = 0; life < 20; ++life) {
+    struct job job = make_job (false);
+
+    io_threads_get ();
+    io_threads_get ();
+    ck_assert_int_eq (io_threads_start (), 0);
+    io_threads_put ();
+    io_threads_submit (&job.work); /* one reference is left */
+    event_count_wait (&done, life + 1);
+    io_threads_put ();
+    ck_assert_int_eq (io_threads_start (), -EINVAL);
+  }
+  teardown ();
+}
+END_TEST
+
+/* References from many threads, while others end the threads. */
+#define LIVERS 4
+
+static void
+live_often (void *arg)
+{
+  unsigned *failures = arg;
+  unsigned i;
+
+  for (i = 0; i < 100; ++i) {
+    struct event_count own_done;
+    struct job job = make_job (false);
+
+    event_count_init (&own_done);
+    job.done = &own_done;
+    io_threads_get ();
+    if (io_threads_start () != 0)
+      ++*failures;
+    else {
+      io_threads_submit (&job.work);
+      event_count_wait (&own_done, 1);
+    }
+    io_threads_put ();
+    event_count_destroy (&own_done);
+  }
+}
+
+START_TEST (lives_of_many_threads)
+{
+  struct thread threads[LIVERS];
+  unsigned failures[LIVERS] = { 0 };
+  unsigned i;
+
+  setup ();
+  for (i = 0; i < LIVERS; ++i)
+    ck_assert_int_eq (thread_start (&threads[i], "liver", live_often,
+                                    &failures[i]),
+                      0);
+  for (i = 0; i < LIVERS; ++i) {
+    thread_join (&threads[i]);
+    ck_assert_uint_eq (failures[i], 0);
+  }
+  ck_assert_uint_eq (event_count_get (&started), LIVERS * 100);
+  teardown ();
+}
+END_TEST
+
+/* A reference starts no thread: a child that got one by fork can work. */
+START_TEST (get_before_fork)
+{
+  pid_t pid;
+  int status;
+
+  io_threads_get ();
+  pid = fork ();
+  ck_assert_int_ge (pid, 0);
+  if (pid == 0) {
+    struct job job = make_job (false);
+
+    setup ();
+    if (io_threads_start () != 0)
+      _exit (1);
+    io_threads_submit (&job.work);
+    event_count_wait (&done, 1);
+    io_threads_put ();
+    _exit (0);
+  }
+  ck_assert_int_eq (waitpid (pid, &status, 0), pid);
+  ck_assert_int_eq (status, 0);
+  io_threads_put ();
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = {
+    start_needs_a_reference,
+    start_tells_why_it_failed,
+    work_runs_once_elsewhere,
+    work_that_is_stuck_holds_up_nobody,
+    idle_threads_are_not_counted_twice,
+    work_waits_when_no_thread_can_be_had,
+    put_waits_for_all_work,
+    references_add_up_and_lives_follow,
+    lives_of_many_threads,
+    get_before_fork,
+    NULL,
+  };
+
+  return unit_main ("io-threads", tests);
+}

@@ -1,0 +1,126 @@
+/* Folders for tests of what is kept in them, and a disk that fails fsync.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * fsync, renameat and unlinkat are defined here, before those of the C
+ * library, so a test program includes this in one file only.
+ */
+
+#ifndef DM_META_TEST_H
+#define DM_META_TEST_H
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "meta-dir.h"
+#include "target-test.h"
+
+/* What was called, such as "fsync file, rename a.new a, fsync dir". */
+static char calls_text[1024];
+
+/* This call fails, counted from 0; none: -1. */
+static int failing_call = -1;
+static int calls_seen;
+
+static inline void
+watch_calls (int fail)
+{
+  calls_text[0] = '\0';
+  calls_seen = 0;
+  failing_call = fail;
+}
+
+static inline bool
+note_call (const char *text)
+{
+  size_t n = strlen (calls_text);
+
+  (void) snprintf (calls_text + n, sizeof calls_text - n, "%s%s",
+                   n > 0 ? ", " : "", text);
+  if (calls_seen++ != failing_call)
+    return true;
+  errno = EIO;
+  return false;
+}
+
+int
+fsync (int fd)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) == -1 ||
+      !note_call (S_ISDIR (st.st_mode) ? "fsync dir" : "fsync file"))
+    return -1;
+  return (int) syscall (SYS_fsync, fd);
+}
+
+int
+renameat (int old_fd, const char *old, int new_fd, const char *new)
+{
+  char text[300];
+
+  (void) snprintf (text, sizeof text, "rename %s %s", old, new);
+  if (!note_call (text))
+    return -1;
+  return (int) syscall (SYS_renameat2, old_fd, old, new_fd, new, 0);
+}
+
+/* A folder PATH inside a new one, which begins with PARENT. */
+struct meta_test {
+  char parent[TEST_PATH_BYTES];
+  char path[TEST_PATH_BYTES + 16];
+};
+
+static inline void
+meta_test_create (struct meta_test *t)
+{
+  make_test_folder (NULL, t->parent);
+  (void) snprintf (t->path, sizeof t->path, "%s/meta", t->parent);
+}
+
+static inline void
+meta_test_destroy (struct meta_test *t)
+{
+  remove_test_folder (t->parent);
+}
+
+/* Open it, or create it the first time. */
+static inline struct meta_dir *
+meta_test_open (struct meta_test *t)
+{
+  struct meta_dir *dir;
+  int r = meta_dir_open (t->path, &dir);
+
+  if (r == -ENOENT)
+    r = meta_dir_create (t->path, &dir);
+  ck_assert_int_eq (r, 0);
+  return dir;
+}
+
+/* Put a file there without meta-dir.c. */
+static inline void
+put_file (const struct meta_test *t, const char *name, const void *data,
+          size_t bytes)
+{
+  char path[TEST_PATH_BYTES + 300];
+  FILE *file;
+
+  (void) snprintf (path, sizeof path, "%s/%s", t->path, name);
+  file = fopen (path, "wb");
+  ck_assert_ptr_nonnull (file);
+  ck_assert_uint_eq (fwrite (data, 1, bytes, file), bytes);
+  ck_assert_int_eq (fclose (file), 0);
+}
+
+static inline bool
+file_exists (const struct meta_test *t, const char *name)
+{
+  char path[TEST_PATH_BYTES + 300];
+
+  (void) snprintf (path, sizeof path, "%s/%s", t->path, name);
+  return access (path, F_OK) == 0;
+}
+
+#endif /* DM_META_TEST_H */

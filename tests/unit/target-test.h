@@ -1,0 +1,263 @@
+/* What the unit tests of plugin/ share: messages, threads, disks as targets.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Like test-util.h, everything is here and inline; a test uses what it
+ * needs.
+ */
+
+#ifndef DM_TARGET_TEST_H
+#define DM_TARGET_TEST_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "bits.h"
+#include "block-device.h"
+#include "clock.h"
+#include "fault-bdev.h"
+#include "log-sink.h"
+#include "target.h"
+#include "test-util.h"
+
+/*----- messages --------------------------------------------------------*/
+
+#define CAPTURED_BYTES (256 * 1024)
+
+static struct mutex captured_lock = MUTEX_INITIALIZER;
+static char captured_text[CAPTURED_BYTES];
+static size_t captured_length;
+
+static inline void
+capture_message (enum log_level level, const char *message)
+{
+  size_t left;
+  int n;
+
+  mutex_lock (&captured_lock);
+  left = sizeof captured_text - captured_length;
+  n = snprintf (captured_text + captured_length, left, "%c: %s\n",
+                "DIWE"[level], message);
+  if (n > 0 && (size_t) n < left)
+    captured_length += (size_t) n;
+  mutex_unlock (&captured_lock);
+}
+
+/* From now on messages are kept; those from before are forgotten. */
+static inline void
+capture_messages (void)
+{
+  log_sink_set (capture_message);
+  mutex_lock (&captured_lock);
+  captured_length = 0;
+  captured_text[0] = '\0';
+  mutex_unlock (&captured_lock);
+}
+
+/* True if TEXT is in one of the messages. */
+static inline bool
+was_said (const char *text)
+{
+  bool found;
+
+  mutex_lock (&captured_lock);
+  found = strstr (captured_text, text) != NULL;
+  mutex_unlock (&captured_lock);
+  return found;
+}
+
+#define assert_said(text) \
+  ck_assert_msg (was_said (text), "\"%s\" is not in:\n%s", (text), \
+                 captured_text)
+
+/*----- waiting ---------------------------------------------------------*/
+
+/* A moment, for others to get on: only where they cannot say that they
+ * have.
+ */
+static inline void
+short_wait (void)
+{
+  struct mutex lock;
+  struct cond never;
+  uint64_t until = clock_now_ns () + 2000000;
+
+  mutex_init (&lock);
+  cond_init (&never);
+  mutex_lock (&lock);
+  while (cond_wait_until (&never, &lock, until))
+    ;
+  mutex_unlock (&lock);
+  cond_destroy (&never);
+  mutex_destroy (&lock);
+}
+
+/* Wait until CONDITION; the test fails if it takes too long. */
+#define wait_until(condition) \
+  do { \
+    unsigned waits_ = 0; \
+    while (!(condition)) { \
+      ck_assert_msg (waits_++ < 5000, "waited in vain: %s", #condition); \
+      short_wait (); \
+    } \
+  } while (0)
+
+/*----- chance ----------------------------------------------------------*/
+
+/* The state of a generator; any number will do to begin with. */
+struct chance {
+  uint64_t state;
+};
+
+static inline uint64_t
+chance_next (struct chance *c)
+{
+  uint64_t x = c->state += 0x9e3779b97f4a7c15U;
+
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9U;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebU;
+  return x ^ x >> 31;
+}
+
+/* 0 .. N - 1. */
+static inline uint64_t
+chance_below (struct chance *c, uint64_t n)
+{
+  return chance_next (c) % n;
+}
+
+/* Where random tests begin: UNIT_SEED, or 1; printed, for a repetition. */
+static inline struct chance
+chance_begin (const char *test)
+{
+  const char *text = getenv ("UNIT_SEED");
+  struct chance c = { text != NULL ? strtoull (text, NULL, 10) : 1 };
+
+  printf ("%s: UNIT_SEED=%llu\n", test, (unsigned long long) c.state);
+  return c;
+}
+
+/*----- threads ---------------------------------------------------------*/
+
+/* One call on a thread of its own. */
+struct call {
+  struct thread thread;
+  struct target *target;
+  void *buffer;
+  sector_t sector;
+  sector_t count;
+  unsigned flags;
+  char op; /* r, w, z, f */
+  atomic_bool is_done;
+  int result;
+};
+
+static inline void
+call_main (void *arg)
+{
+  struct call *c = arg;
+
+  switch (c->op) {
+  case 'r':
+    c->result = target_read (c->target, c->buffer, c->sector, c->count);
+    break;
+  case 'w':
+    c->result = target_write (c->target, c->buffer, c->sector, c->count,
+                              c->flags);
+    break;
+  case 'z':
+    c->result = target_zero (c->target, c->sector, c->count, c->flags);
+    break;
+  default:
+    c->result = target_flush (c->target);
+    break;
+  }
+  atomic_store (&c->is_done, true);
+}
+
+static inline void
+call_start (struct call *c)
+{
+  atomic_store (&c->is_done, false);
+  ck_assert_int_eq (thread_start (&c->thread, "call", call_main, c), 0);
+}
+
+static inline int
+call_join (struct call *c)
+{
+  thread_join (&c->thread);
+  return c->result;
+}
+
+/*----- a disk as a target ----------------------------------------------*/
+
+struct disk_target {
+  struct target target;
+  struct block_device *bdev;
+};
+
+static inline struct block_device *
+disk_target_bdev (struct target *t)
+{
+  return ((struct disk_target *) ((char *) t -
+                                  offsetof (struct disk_target, target)))
+    ->bdev;
+}
+
+static inline int
+disk_target_read (struct target *t, void *buffer, sector_t sector,
+                  sector_t count)
+{
+  struct iovec iov = { buffer, sector_to_bytes (count) };
+
+  return bdev_read (disk_target_bdev (t), &iov, 1, sector);
+}
+
+static inline int
+disk_target_write (struct target *t, const void *buffer, sector_t sector,
+                   sector_t count, unsigned flags)
+{
+  struct iovec iov = { (void *) buffer, sector_to_bytes (count) };
+
+  return bdev_write (disk_target_bdev (t), &iov, 1, sector, flags);
+}
+
+static inline int
+disk_target_flush (struct target *t)
+{
+  return bdev_flush (disk_target_bdev (t));
+}
+
+static inline int
+disk_target_zero (struct target *t, sector_t sector, sector_t count,
+                  unsigned flags)
+{
+  return bdev_write_zeroes (disk_target_bdev (t), sector, count, flags);
+}
+
+static inline int
+disk_target_extent (struct target *t, sector_t sector, sector_t count,
+                    struct bdev_extent *extent)
+{
+  return bdev_extent (disk_target_bdev (t), sector, count, extent);
+}
+
+static const struct target_ops disk_target_ops = {
+  .name = "disk",
+  .read = disk_target_read,
+  .write = disk_target_write,
+  .flush = disk_target_flush,
+  .zero = disk_target_zero,
+  .extent = disk_target_extent,
+};
+
+/* BDEV stays the caller's. */
+static inline void
+disk_target_init (struct disk_target *d, struct block_device *bdev)
+{
+  d->target.ops = &disk_target_ops;
+  d->target.sectors = bdev_sectors (bdev);
+  d->bdev = bdev;
+}
+
+#endif /* DM_TARGET_TEST_H */
