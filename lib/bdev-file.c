@@ -338,7 +338,8 @@ file_write_zeroes (void *handle, sector_t sector, sector_t count,
   if (flags & BDEV_UNMAP)
     r = file_fallocate (f, FALLOC_FL_PUNCH_HOLE, &f->no_punch_hole, sector,
                         count);
-  if (r == -EOPNOTSUPP)
+  /* For a disk that cannot zero the kernel writes zeroes here: not fast. */
+  if (r == -EOPNOTSUPP && !(f->is_disk && (flags & BDEV_FAST)))
     r = file_fallocate (f, FALLOC_FL_ZERO_RANGE, &f->no_zero_range, sector,
                         count);
   if (r == 0 && (flags & BDEV_FUA))
@@ -393,7 +394,8 @@ file_identity (void *handle, struct bdev_identity *identity)
   struct bdev_file *f = handle;
   struct statx stx;
 
-  if (statx (f->fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &stx) == -1)
+  if (statx (f->fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME | STATX_MTIME,
+             &stx) == -1)
     return -errno;
   memset (identity, 0, sizeof *identity);
   identity->is_disk = f->is_disk;
@@ -403,6 +405,8 @@ file_identity (void *handle, struct bdev_identity *identity)
   }
   identity->device = makedev (stx.stx_dev_major, stx.stx_dev_minor);
   identity->inode = stx.stx_ino;
+  identity->modified_seconds = stx.stx_mtime.tv_sec;
+  identity->modified_ns = stx.stx_mtime.tv_nsec;
   if (stx.stx_mask & STATX_BTIME) {
     identity->birth_seconds = stx.stx_btime.tv_sec;
     identity->birth_ns = stx.stx_btime.tv_nsec;

@@ -46,6 +46,8 @@ struct bdev_identity {
   uint64_t inode;        /* 0 for a disk */
   int64_t birth_seconds; /* of the file, where known, else 0 */
   uint32_t birth_ns;
+  int64_t modified_seconds; /* when it was last written; 0 for a disk */
+  uint32_t modified_ns;
   bool is_disk;
 };
 

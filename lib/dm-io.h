@@ -30,8 +30,9 @@
  *
  * Threads.  All calls may be made from any thread.  Synchronous calls do
  * the I/O in the calling thread.  Asynchronous ones return at once; `fn`
- * runs on an I/O thread, never before the call has returned its 0 to a
- * caller that waits for it elsewhere, and may block only briefly.
+ * runs on an I/O thread, never in the calling one, and may block only
+ * briefly.  It may run before the call has returned: what it needs must be
+ * ready before the call.
  */
 
 #ifndef DMIO_DM_IO_H

@@ -80,7 +80,6 @@ struct job {
 };
 
 struct kcopyd_client {
-  unsigned num_pages;
   sector_t slice_sectors;
   struct thread thread;
 
@@ -289,14 +288,11 @@ kcopyd_client_create (unsigned int num_pages, struct kcopyd_client **result)
   r = page_pool_create (num_pages, &kc->pages);
   if (r < 0)
     goto err_free_client;
-  r = dm_io_get (num_pages);
-  if (r < 0)
-    goto err_destroy_pool;
+  io_threads_get ();
   r = io_threads_start ();
   if (r < 0)
-    goto err_put_dm_io;
+    goto err_put_threads;
 
-  kc->num_pages = num_pages;
   kc->slice_sectors = MIN_OF (KCOPYD_SUB_JOB_SECTORS,
                               num_pages * SECTORS_PER_PAGE); /* (2) */
   mutex_init (&kc->lock);
@@ -314,9 +310,8 @@ err_destroy_lock:
   cond_destroy (&kc->all_done);
   cond_destroy (&kc->job_completed);
   mutex_destroy (&kc->lock);
-err_put_dm_io:
-  dm_io_put (num_pages);
-err_destroy_pool:
+err_put_threads:
+  io_threads_put ();
   page_pool_destroy (kc->pages);
 err_free_client:
   free (kc);
@@ -340,7 +335,7 @@ kcopyd_client_destroy (struct kcopyd_client *kc)
 
   assert (list_is_empty (&kc->waiting_jobs));
   assert (list_is_empty (&kc->complete_jobs));
-  dm_io_put (kc->num_pages);
+  io_threads_put ();
   cond_destroy (&kc->all_done);
   cond_destroy (&kc->job_completed);
   mutex_destroy (&kc->lock);

@@ -38,8 +38,9 @@ struct kcopyd_client;
  * flushed).  After a read error without KCOPYD_IGNORE_ERROR, parts
  * not yet begun were left alone.
  *
- * Always called on the client's own thread, one call after another, after
- * kcopyd_copy has returned or while it returns.  It may start new jobs of
+ * Always called on the client's own thread, one call after another.  That
+ * may be before kcopyd_copy has returned: what it needs must be ready
+ * before the call.  It may start new jobs of
  * any client, but not destroy its own, and delays the other callbacks of
  * its client while it runs.
  */

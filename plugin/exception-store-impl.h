@@ -87,6 +87,12 @@ next_data_chunk (uint64_t epa, uint64_t chunk)
   return is_area_chunk (epa, chunk + 1) ? chunk + 2 : chunk + 1;
 }
 
+/* Remember a data chunk that nobody uses.  The caller holds the lock, or is
+ * alone.  Returns 0 or -ENOMEM.
+ */
+int exception_store_push_released (struct exception_store *store,
+                                   uint64_t chunk);
+
 /* The first sector of area AREA. */
 static inline sector_t
 store_area_sector (const struct exception_store *store, uint64_t area)

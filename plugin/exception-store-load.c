@@ -179,6 +179,35 @@ check_new_chunks (struct load *load)
   return 0;
 }
 
+/* More holes than this are not remembered: they are lost, not harmful. */
+#define MAX_HOLES 65536
+
+/* Data chunks that have no record, because a crash came before it, can be
+ * given out again.  The new chunks are sorted.
+ */
+static int
+collect_holes (struct load *load)
+{
+  struct exception_store *store = load->store;
+  uint64_t chunk = 2;
+  size_t i;
+
+  for (i = 0; i < load->count; ++i) {
+    for (; chunk < load->new_chunks[i];
+         chunk = next_data_chunk (store->epa, chunk)) {
+      int r;
+
+      if (store->released_count == MAX_HOLES)
+        return 0;
+      r = exception_store_push_released (store, chunk);
+      if (r < 0)
+        return r;
+    }
+    chunk = next_data_chunk (store->epa, chunk);
+  }
+  return 0;
+}
+
 /* Read area AREA into the image and load its records.  *COUNT is how many
  * there are: fewer than epa in the last area.
  */
@@ -236,6 +265,8 @@ exception_store_load (struct exception_store *store, exception_load_fn fn,
   }
   if (r == 0)
     r = check_new_chunks (&load);
+  if (r == 0)
+    r = collect_holes (&load);
   free (load.new_chunks);
   if (r < 0)
     return r;

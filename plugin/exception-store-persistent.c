@@ -170,6 +170,22 @@ exception_store_allocate (struct exception_store *store, uint64_t *new_chunk)
   return 0;
 }
 
+int
+exception_store_push_released (struct exception_store *store, uint64_t chunk)
+{
+  if (store->released_count == store->released_capacity) {
+    size_t capacity = MAX_OF (store->released_capacity * 2, 64);
+    uint64_t *p = realloc (store->released, capacity * sizeof *p);
+
+    if (p == NULL)
+      return -ENOMEM;
+    store->released = p;
+    store->released_capacity = capacity;
+  }
+  store->released[store->released_count++] = chunk;
+  return 0;
+}
+
 void
 exception_store_release (struct exception_store *store, uint64_t new_chunk)
 {
@@ -177,16 +193,8 @@ exception_store_release (struct exception_store *store, uint64_t new_chunk)
 
   assert (store->record_limit > 0);
   store->record_limit--;
-  if (store->released_count == store->released_capacity) {
-    size_t capacity = MAX_OF (store->released_capacity * 2, 64);
-    uint64_t *p = realloc (store->released, capacity * sizeof *p);
-
-    if (p == NULL)
-      return; /* the chunk is lost until the store is opened again */
-    store->released = p;
-    store->released_capacity = capacity;
-  }
-  store->released[store->released_count++] = new_chunk;
+  /* Without memory the chunk is lost until the store is opened again. */
+  (void) exception_store_push_released (store, new_chunk);
 }
 
 /* Write the records FIRST .. area_used - 1 of the current area, in whole

@@ -179,3 +179,14 @@ leg_identity_is_weak (const char *identity)
 {
   return strncmp (identity, WEAK_IDENTITY, strlen (WEAK_IDENTITY)) == 0;
 }
+
+void
+leg_file_stamp (struct block_device *bdev, char stamp[LEG_STAMP_BYTES])
+{
+  struct bdev_identity id;
+
+  stamp[0] = '\0';
+  if (bdev_identity (bdev, &id) == 0 && !id.is_disk)
+    snprintf (stamp, LEG_STAMP_BYTES, "%" PRId64 ".%09" PRIu32,
+              id.modified_seconds, id.modified_ns);
+}

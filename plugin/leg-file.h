@@ -35,6 +35,12 @@ int leg_file_absolute_path (const char *path, char **absolute);
 int leg_file_identity (struct block_device *bdev,
                        char identity[LEG_IDENTITY_BYTES]);
 
+/* A text that changes whenever somebody writes to the file; empty for a
+ * disk, of which nothing is known.
+ */
+#define LEG_STAMP_BYTES 40
+void leg_file_stamp (struct block_device *bdev, char stamp[LEG_STAMP_BYTES]);
+
 /* True if IDENTITY is that of a disk that says nothing of itself but its
  * size, so that others may have the same.
  */

@@ -138,10 +138,28 @@ snapshot_name_is_valid (const char *name)
 
 /*----- writing ---------------------------------------------------------*/
 
+/* The text of ROOT; NULL: no memory.  jansson can leave out a member, and
+ * not say so, when it runs out of memory in the middle: so it is asked
+ * twice.
+ */
+static char *
+dump (const json_t *root, size_t flags)
+{
+  char *text = json_dumps (root, flags);
+  char *again = json_dumps (root, flags);
+
+  if (text != NULL && (again == NULL || strcmp (text, again) != 0)) {
+    free (text);
+    text = NULL;
+  }
+  free (again);
+  return text;
+}
+
 static int
 compute_checksum (const json_t *root, uint32_t *checksum)
 {
-  char *text = json_dumps (root, JSON_COMPACT | JSON_SORT_KEYS);
+  char *text = dump (root, JSON_COMPACT | JSON_SORT_KEYS);
 
   if (text == NULL)
     return -ENOMEM;
@@ -154,9 +172,9 @@ compute_checksum (const json_t *root, uint32_t *checksum)
 static json_t *
 encode_leg (const struct manifest_leg *leg)
 {
-  return json_pack ("{s:s, s:s, s:s, s:s?}", "spec", leg->spec, "identity",
-                    leg->identity, "state", leg_states[leg->state], "reason",
-                    leg->reason);
+  return json_pack ("{s:s, s:s, s:s, s:s, s:s?}", "spec", leg->spec, "identity",
+                    leg->identity, "modified", leg->stamp, "state",
+                    leg_states[leg->state], "reason", leg->reason);
 }
 
 static json_t *
@@ -207,35 +225,6 @@ err_free_arrays:
   return NULL;
 }
 
-/* True if ROOT carries the right checksum; takes it out. */
-static bool
-checksum_is_right (json_t *root)
-{
-  const json_t *member = json_object_get (root, "checksum");
-  json_int_t stored = json_integer_value (member);
-  uint32_t computed;
-
-  if (!json_is_integer (member))
-    return false;
-  if (json_object_del (root, "checksum") == -1 ||
-      compute_checksum (root, &computed) < 0)
-    return false;
-  return stored == (json_int_t) computed;
-}
-
-/* True if TEXT reads back as what it should be.  jansson can leave out a
- * member, and not say so, when it runs out of memory.
- */
-static bool
-text_is_right (const char *text)
-{
-  json_t *root = json_loads (text, JSON_REJECT_DUPLICATES, NULL);
-  bool is_right = root != NULL && checksum_is_right (root);
-
-  json_decref (root);
-  return is_right;
-}
-
 int
 manifest_save (struct meta_dir *dir, const struct manifest *manifest)
 {
@@ -245,7 +234,7 @@ manifest_save (struct meta_dir *dir, const struct manifest *manifest)
 
   if (root == NULL)
     return -ENOMEM;
-  text = json_dumps (root, JSON_INDENT (2));
+  text = dump (root, JSON_INDENT (2));
   json_decref (root);
   if (text == NULL)
     return -ENOMEM;
@@ -253,9 +242,7 @@ manifest_save (struct meta_dir *dir, const struct manifest *manifest)
   free (text);
   if (r == -1)
     return -ENOMEM;
-  r = text_is_right (line)
-        ? meta_dir_replace_file (dir, MANIFEST_FILE, line, strlen (line))
-        : -ENOMEM;
+  r = meta_dir_replace_file (dir, MANIFEST_FILE, line, strlen (line));
   free (line);
   return r;
 }
@@ -277,12 +264,14 @@ decode_name (const char *text, const char *const *names, int count)
 static int
 decode_leg (json_t *json, struct manifest_leg *leg)
 {
-  const char *spec, *identity, *state, *reason;
+  const char *spec, *identity, *stamp, *state, *reason;
   int n;
 
-  if (json_unpack (json, "{s:s, s:s, s:s}", "spec", &spec, "identity",
-                   &identity, "state", &state) == -1)
+  if (json_unpack (json, "{s:s, s:s, s:s, s:s}", "spec", &spec, "identity",
+                   &identity, "modified", &stamp, "state", &state) == -1 ||
+      strlen (stamp) >= sizeof leg->stamp)
     return -EINVAL;
+  strcpy (leg->stamp, stamp);
   reason = json_string_value (json_object_get (json, "reason"));
   n = decode_name (state, leg_states, ARRAY_COUNT (leg_states));
   if (n < 0 || spec[0] == '\0')
@@ -371,6 +360,22 @@ decode_members (json_t *root, struct manifest *m)
       return r;
   }
   return 0;
+}
+
+/* True if ROOT carries the right checksum; takes it out. */
+static bool
+checksum_is_right (json_t *root)
+{
+  const json_t *member = json_object_get (root, "checksum");
+  json_int_t stored = json_integer_value (member);
+  uint32_t computed;
+
+  if (!json_is_integer (member))
+    return false;
+  if (json_object_del (root, "checksum") == -1 ||
+      compute_checksum (root, &computed) < 0)
+    return false;
+  return stored == (json_int_t) computed;
 }
 
 #define DAMAGED_REMEDY \

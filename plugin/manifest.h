@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "leg-file.h"
 #include "meta-dir.h"
 #include "mirror.h"
 
@@ -22,12 +23,14 @@
 struct manifest_leg {
   char *spec;     /* absolute path */
   char *identity; /* which file it was */
+  /* When it was last written, as of the last save: at a clean stop, by us. */
+  char stamp[LEG_STAMP_BYTES];
   enum leg_state state;
   char *reason; /* why it failed, or NULL */
 };
 
 enum manifest_snapshot_state {
-  SNAPSHOT_CREATING, /* a crash came in between: the store may be anything */
+  SNAPSHOT_CREATING, /* or being discarded: the store may be anything */
   SNAPSHOT_VALID,
   SNAPSHOT_INVALID,
 };

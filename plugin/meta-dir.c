@@ -58,6 +58,21 @@ err_free_dir:
   return r;
 }
 
+/* Make the folder's own entry durable. */
+static int
+sync_parent (struct meta_dir *dir)
+{
+  int fd = openat (dir->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int r = 0;
+
+  if (fd == -1)
+    return -errno;
+  if (fsync (fd) == -1)
+    r = -errno;
+  (void) close (fd);
+  return r;
+}
+
 int
 meta_dir_create (const char *path, struct meta_dir **dir)
 {
@@ -67,9 +82,17 @@ meta_dir_create (const char *path, struct meta_dir **dir)
     return -errno;
   r = meta_dir_open (path, dir);
   if (r < 0)
-    (void) rmdir (path);
-  else
-    (*dir)->is_created = true;
+    goto err_remove;
+  (*dir)->is_created = true;
+  r = sync_parent (*dir);
+  if (r < 0)
+    goto err_abandon;
+  return 0;
+
+err_abandon:
+  meta_dir_close (*dir);
+err_remove:
+  (void) rmdir (path);
   return r;
 }
 

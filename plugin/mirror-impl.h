@@ -35,6 +35,7 @@ struct mirror {
   mirror_leg_fn leg_changed;
   void *opaque;
   atomic_uint round_robin;
+  atomic_uint failed_requests;
   /* Fails for ever once a flush has failed on the last leg. */
   struct group_sync flushes;
 
@@ -46,8 +47,8 @@ struct mirror {
   /* The resync; a leaf. */
   struct mutex resync_lock;
   struct cond resync_wake;
-  bool resync_exists; /* its thread has been started and not joined */
-  bool resync_is_running;
+  bool resync_exists;     /* its thread has been started and not joined */
+  bool resync_is_running; /* it copies; not while it waits */
   bool resync_must_stop;
   struct thread resync_thread;
   struct kcopyd_client *kcopyd;
@@ -73,6 +74,9 @@ struct leg_failure {
  * last in sync, which stays in use, or if this cannot be recorded.
  */
 int mirror_fail_leg (struct mirror *m, const struct leg_failure *failure);
+
+/* There may be work for the resync. */
+void mirror_wake_resync (struct mirror *m);
 
 /* The leg that is trusted where legs may differ: the one given at the
  * start, and when that has failed, the first in sync.

@@ -4,9 +4,11 @@
  * One thread goes over the regions that are not in sync, one after the
  * other: writes to the region are kept out, kcopyd copies it from the
  * primary to all other legs in use, and it counts as in sync.  A region
- * that cannot be read stays out of sync; a leg that cannot be written
- * fails.  When all regions are in sync, all legs are flushed, and those
- * that were recovering are recorded as in sync.
+ * that cannot be read stays out of sync and is tried again later; a leg
+ * that is recovering and cannot be written fails.  When all regions are in
+ * sync, all legs are flushed, and those that were recovering are recorded
+ * as in sync.  Then the thread waits: a write that fails on all legs puts
+ * a region out of sync again.
  *
  * Locks: resync_lock is a leaf; the thread holds no lock while it copies.
  */
@@ -88,8 +90,10 @@ zero_dests (unsigned num_dests, struct io_region *dests, unsigned *write_err)
       *write_err |= 1U << i;
 }
 
-/* Drop the legs that could not be written.  Returns false if that cannot
- * be recorded: then the region is not recovered.
+/* Drop the legs that could not be written, of those that are recovering.
+ * Returns false if the region is not recovered: because that cannot be
+ * recorded, or because a leg in sync could not be written, which is tried
+ * again: its space may have run out like that of the others.
  */
 static bool
 drop_failed_legs (struct mirror *m, const unsigned *legs,
@@ -99,6 +103,7 @@ drop_failed_legs (struct mirror *m, const unsigned *legs,
   unsigned i;
 
   for (i = 0; write_err >> i != 0; ++i) {
+    struct leg *leg = &m->legs[legs[i]];
     struct leg_failure failure = {
       .leg = legs[i],
       .op = LEG_OP_RESYNC,
@@ -107,10 +112,11 @@ drop_failed_legs (struct mirror *m, const unsigned *legs,
       .error = -EIO,
     };
 
-    if (write_err >> i & 1) {
-      atomic_fetch_add (&m->legs[legs[i]].write_errors, 1);
-      ok = mirror_fail_leg (m, &failure) == 0 && ok;
-    }
+    if (!(write_err >> i & 1))
+      continue;
+    atomic_fetch_add (&leg->write_errors, 1);
+    if (leg_get_state (leg) == LEG_IN_SYNC || mirror_fail_leg (m, &failure) < 0)
+      ok = false;
   }
   return ok;
 }
@@ -168,7 +174,7 @@ may_go_on (struct mirror *m, uint64_t started_ns, uint64_t done_bytes)
   uint64_t until = 0;
 
   if (m->resync_rate > 0)
-    /* In two steps, so that neither product can pass 2^64. */
+    /* In two steps, so that no product passes 2^64 before its time. */
     until = started_ns + done_bytes / m->resync_rate * NS_PER_SECOND +
             (uint64_t) ((double) (done_bytes % m->resync_rate) /
                         (double) m->resync_rate * (double) NS_PER_SECOND);
@@ -208,10 +214,25 @@ finish_resync (struct mirror *m)
   }
 }
 
-static void
-resync_main (void *arg)
+/* True if there is anything to do that can be done. */
+static bool
+has_work (struct mirror *m)
 {
-  struct mirror *m = arg;
+  unsigned i;
+
+  if (group_sync_error (&m->flushes) < 0)
+    return false; /* nothing can be made durable any more */
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_RECOVERING)
+      return true;
+  return region_hash_in_sync_count (m->regions) <
+         region_hash_region_count (m->regions);
+}
+
+/* Go over all regions once. */
+static void
+resync_pass (struct mirror *m)
+{
   uint64_t started_ns = clock_now_ns ();
   uint64_t done_bytes = 0;
   uint64_t region;
@@ -228,24 +249,63 @@ resync_main (void *arg)
     region_hash_region_range (m->regions, region, &sector, &count);
     done_bytes += sector_to_bytes (count);
   }
-  if (mirror_is_clean (m))
-    finish_resync (m);
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
-  m->resync_is_running = false;
-  cond_broadcast (&m->resync_wake);
 }
 
-/* True if there is anything to do. */
+/* Wait until there is work and it is time to try (again).  Returns false
+ * when the resync is to stop.
+ */
 static bool
-needs_resync (struct mirror *m)
+wait_for_work (struct mirror *m, uint64_t not_before_ns)
 {
-  unsigned i;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  m->resync_is_running = false;
+  while (!m->resync_must_stop) {
+    if (!has_work (m))
+      cond_wait (&m->resync_wake, &m->resync_lock);
+    else if (clock_now_ns () < not_before_ns)
+      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, not_before_ns);
+    else
+      break;
+  }
+  m->resync_is_running = !m->resync_must_stop;
+  return !m->resync_must_stop;
+}
 
-  for (i = 0; i < m->leg_count; ++i)
-    if (leg_get_state (&m->legs[i]) == LEG_RECOVERING)
-      return true;
-  return !mirror_is_clean (m);
+#define RETRY_MIN_NS NS_PER_SECOND
+#define RETRY_MAX_NS (300 * NS_PER_SECOND)
+
+static void
+resync_main (void *arg)
+{
+  struct mirror *m = arg;
+  uint64_t not_before_ns = 0;
+  uint64_t retry_ns = RETRY_MIN_NS;
+
+  while (wait_for_work (m, not_before_ns)) {
+    resync_pass (m);
+    if (mirror_is_clean (m))
+      finish_resync (m);
+    if (!has_work (m) || !may_go_on (m, 0, 0)) {
+      not_before_ns = 0;
+      retry_ns = RETRY_MIN_NS;
+      continue;
+    }
+    log_warning ("mirror: resync: %" PRIu64 " of %" PRIu64 " regions are still "
+                 "out of sync; the next try is in %" PRIu64 " s",
+                 region_hash_region_count (m->regions) -
+                   region_hash_in_sync_count (m->regions),
+                 region_hash_region_count (m->regions),
+                 (uint64_t) (retry_ns / NS_PER_SECOND));
+    not_before_ns = clock_now_ns () + retry_ns;
+    retry_ns = MIN_OF (retry_ns * 2, RETRY_MAX_NS);
+  }
+}
+
+void
+mirror_wake_resync (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  cond_broadcast (&m->resync_wake);
 }
 
 int
@@ -254,14 +314,14 @@ mirror_start_resync (struct mirror *mirror)
   int r;
 
   mirror_stop_resync (mirror);
-  if (!needs_resync (mirror))
-    return 0;
+  if (mirror->leg_count == 1)
+    return 0; /* nothing that could be copied anywhere */
   r = kcopyd_client_create (RESYNC_PAGES, &mirror->kcopyd);
   if (r < 0)
     return r;
   mutex_lock (&mirror->resync_lock);
   mirror->resync_must_stop = false;
-  mirror->resync_is_running = true;
+  mirror->resync_is_running = has_work (mirror);
   mutex_unlock (&mirror->resync_lock);
   r = thread_start (&mirror->resync_thread, "dm-resync", resync_main, mirror);
   if (r < 0) {
@@ -287,4 +347,5 @@ mirror_stop_resync (struct mirror *mirror)
   thread_join (&mirror->resync_thread);
   kcopyd_client_destroy (mirror->kcopyd);
   mirror->resync_exists = false;
+  mirror->resync_is_running = false;
 }

@@ -83,6 +83,13 @@ count_in_sync (struct mirror *m)
   return n;
 }
 
+/* Of requests that fail, the first is told, and then ever fewer. */
+static bool
+must_be_told (struct mirror *m)
+{
+  return is_power_of_2 (atomic_fetch_add (&m->failed_requests, 1) + 1);
+}
+
 int
 mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
 {
@@ -97,16 +104,18 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
     return 0;
   format_failure (failure, reason, sizeof reason);
   if (leg_get_state (leg) == LEG_IN_SYNC && count_in_sync (m) == 1) {
-    log_error ("mirror: leg %u (%s): %s; it is the last leg in sync, so it "
-               "stays in use and the client gets an error",
-               failure->leg, name, reason);
+    if (must_be_told (m))
+      log_error ("mirror: leg %u (%s): %s; it is the last leg in sync, so it "
+                 "stays in use and the client gets an error",
+                 failure->leg, name, reason);
     return -EIO;
   }
   r = m->leg_changed (m->opaque, failure->leg, LEG_FAILED, reason);
   if (r < 0) {
-    log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "
-               "the client gets an error",
-               failure->leg, name, reason, errno_text (r));
+    if (must_be_told (m))
+      log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "
+                 "the client gets an error",
+                 failure->leg, name, reason, errno_text (r));
     return -EIO;
   }
   atomic_store (&leg->state, LEG_FAILED); /* (2) */
@@ -301,14 +310,19 @@ handle_errors (struct mirror *m, const struct fan_out *f)
   if (!has_succeeded (m, f, &first_error)) {
     unsigned primary = mirror_primary (m);
 
-    log_error ("mirror: %s of %" PRIu64 " bytes at %" PRIu64
-               " failed on every leg in sync, of which the first is leg %u "
-               "(%s): %s; the client gets an error",
-               leg_op_name (f->op), sector_to_bytes (f->where[0].count),
-               sector_to_bytes (f->where[0].sector), primary,
-               bdev_name (m->legs[primary].bdev), errno_text (first_error));
+    if (must_be_told (m))
+      log_error ("mirror: %s of %" PRIu64 " bytes at %" PRIu64
+                 " failed on every leg in sync, of which the first is leg %u "
+                 "(%s): %s; the client gets an error",
+                 leg_op_name (f->op), sector_to_bytes (f->where[0].count),
+                 sector_to_bytes (f->where[0].sector), primary,
+                 bdev_name (m->legs[primary].bdev), errno_text (first_error));
     return first_error < 0 ? first_error : -EIO;
   }
+  /* Want of memory is our fault, not the leg's. */
+  for (i = 0; i < f->count; ++i)
+    if (f->errors[i] == -ENOMEM)
+      return -ENOMEM;
   for (i = 0; i < f->count; ++i) {
     struct leg_failure failure = {
       .leg = f->legs[i],
@@ -344,6 +358,7 @@ finish_failed_write (struct mirror *m, const struct fan_out *f, unsigned flags)
 
   if (r < 0) {
     region_hash_set_nosync (m->regions, f->where[0].sector, f->where[0].count);
+    mirror_wake_resync (m);
     if (flags & BDEV_FUA)
       /* It may have been told what a flush should have been told. */
       group_sync_fail (&m->flushes, r);
@@ -522,6 +537,12 @@ mirror_destroy (struct mirror *mirror)
   mutex_destroy (&mirror->state_lock);
   group_sync_destroy (&mirror->flushes);
   free (mirror);
+}
+
+struct block_device *
+mirror_leg_bdev (struct mirror *mirror, unsigned leg)
+{
+  return mirror->legs[leg].bdev;
 }
 
 struct target *

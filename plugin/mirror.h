@@ -20,7 +20,7 @@
 
 enum leg_state {
   LEG_IN_SYNC,    /* holds everything, but for regions not in sync */
-  LEG_RECOVERING, /* takes writes; read only where its region is in sync */
+  LEG_RECOVERING, /* takes writes, and what it lacks; is not read */
   LEG_FAILED,     /* not used any more */
 };
 
@@ -65,11 +65,14 @@ int mirror_create (const struct mirror_params *params, struct mirror **mirror);
  */
 void mirror_destroy (struct mirror *mirror);
 
+/* The device of leg LEG, which stays the mirror's. */
+struct block_device *mirror_leg_bdev (struct mirror *mirror, unsigned leg);
+
 /* The mirror as a target; lives as long as the mirror. */
 struct target *mirror_target (struct mirror *mirror);
 
-/* Start to copy what is not in sync, in the background; nothing if all
- * is.  Returns 0, -ENOMEM, or -EAGAIN (no thread).
+/* Start to copy what is not in sync, now and later, in the background.
+ * Returns 0, -ENOMEM, or -EAGAIN (no thread).
  */
 int mirror_start_resync (struct mirror *mirror);
 

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -14,6 +15,8 @@ struct origin {
   struct target target;
   struct target *lower;
   struct snapshot *newest; /* or NULL */
+  /* The legs have once said that they cannot zero fast. */
+  atomic_bool no_fast_zero;
 };
 
 static inline struct origin *
@@ -48,9 +51,17 @@ static int
 origin_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
 {
   struct origin *o = origin_of (t);
-  int r = snapshot_preserve (o->newest, sector, count);
+  int r;
 
-  return r < 0 ? r : target_zero (o->lower, sector, count, flags);
+  /* Asked first: it would be a pity to copy what is not changed then. */
+  if ((flags & BDEV_FAST) && atomic_load (&o->no_fast_zero))
+    return -EOPNOTSUPP;
+  r = snapshot_preserve (o->newest, sector, count);
+  if (r == 0)
+    r = target_zero (o->lower, sector, count, flags);
+  if (r == -EOPNOTSUPP)
+    atomic_store (&o->no_fast_zero, true);
+  return r;
 }
 
 static int

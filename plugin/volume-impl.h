@@ -34,7 +34,12 @@ struct volume {
    */
   struct mutex manifest_lock;
   struct manifest *manifest; /* NULL without a folder */
+  bool is_recorded;          /* it has been saved since the start */
 };
+
+/* Save the manifest, durably.  The caller holds manifest_lock, or is alone.
+ */
+int volume_save_manifest (struct volume *v);
 
 /* One leg on its way from the command line to the mirror. */
 struct volume_leg {

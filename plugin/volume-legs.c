@@ -7,8 +7,9 @@
  * Trust, without a manifest: legs that were made just now are equal; else
  * the first that was there before is copied to all others.  With one: a
  * leg is what the manifest says, but a file that has been replaced by
- * another since then is copied anew, unless all have been, as when a
- * volume has moved to another machine.
+ * another since then, or written to by somebody else, is filled from the
+ * others.  If that has happened to all, as when a volume has moved to
+ * another machine, all are filled from the primary.
  */
 
 #include <config.h>
@@ -365,7 +366,7 @@ decide_size (const struct volume_spec *spec, const struct manifest *manifest,
 
 /*----- trust -----------------------------------------------------------*/
 
-/* All equal, or all copied from leg SOURCE. */
+/* All are equal. */
 static void
 trust_all (struct volume_legs *legs)
 {
@@ -376,6 +377,7 @@ trust_all (struct volume_legs *legs)
   legs->is_in_sync = true;
 }
 
+/* All are copied from leg SOURCE. */
 static void
 trust_only (struct volume_legs *legs, unsigned source)
 {
@@ -399,6 +401,20 @@ trust_unknown_legs (struct volume_legs *legs)
     }
   }
   trust_all (legs); /* all new, all zeroes */
+}
+
+/* True if LEG is the file that it was, and holds what it held: after a clean
+ * stop nobody has written to it.
+ */
+static bool
+is_as_it_was (const struct manifest *m, const struct volume_leg *leg)
+{
+  char stamp[LEG_STAMP_BYTES];
+
+  if (!is_same_file (leg->known, leg))
+    return false;
+  leg_file_stamp (leg->bdev, stamp);
+  return !m->is_clean || strcmp (stamp, leg->known->stamp) == 0;
 }
 
 /* A disk that cannot be told from others may be another one behind the
@@ -437,19 +453,20 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs)
   if (r < 0)
     return r;
   for (i = 0; i < legs->count; ++i)
-    if (is_same_file (legs->legs[i].known, &legs->legs[i]))
+    if (is_as_it_was (m, &legs->legs[i]))
       any_same = true;
   for (i = 0; i < legs->count; ++i) {
     struct volume_leg *leg = &legs->legs[i];
-    bool is_replaced = any_same && !is_same_file (leg->known, leg);
+    bool is_replaced = any_same && !is_as_it_was (m, leg);
 
     if (leg->known->state == LEG_IN_SYNC && leg->bdev != NULL && !is_replaced)
       leg->state = LEG_IN_SYNC;
     else
       leg->state = LEG_RECOVERING;
     if (is_replaced && leg->bdev != NULL)
-      log_warning ("leg %u (%s) is not the file that it was; it will be "
-                   "filled from the others",
+      log_warning ("leg %u (%s) is not the file that it was, or somebody has "
+                   "written to it since the last stop; it will be filled from "
+                   "the others",
                    i, leg->shown);
     /* What has been read from the primary must not change if the legs are
      * named in another order now.
@@ -468,14 +485,45 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs)
   /* Copies of the legs may have been made at different times. */
   legs->is_in_sync = m->is_clean && any_same;
   if (!any_same && legs->count > 1)
-    log_warning ("none of the legs is the file that it was; all are filled "
-                 "from leg %u (%s)",
+    log_warning ("none of the legs is the file that it was, or somebody has "
+                 "written to all since the last stop; they are filled from leg "
+                 "%u (%s), and snapshots may have changed",
                  legs->primary, legs->legs[legs->primary].shown);
   for (i = 0; i < legs->count; ++i)
     if (legs->legs[i].state != LEG_IN_SYNC)
       legs->is_in_sync = false;
   if (legs->count == 1)
     legs->is_in_sync = true;
+  return 0;
+}
+
+/* sync=full and sync=none are words of the user against what the manifest
+ * knows: they must not bring back what a leg that failed has missed.
+ */
+static int
+check_sync_key (const struct volume_spec *spec, const struct volume_legs *legs)
+{
+  unsigned i;
+
+  for (i = 0; i < legs->count; ++i) {
+    const struct volume_leg *leg = &legs->legs[i];
+
+    if (spec->sync == SYNC_NONE && leg->known->state != LEG_IN_SYNC) {
+      log_error ("sync=none: leg %u (%s) was not in sync, so the legs are not "
+                 "equal; leave sync= out",
+                 i, leg->shown);
+      return -EINVAL;
+    }
+    if (spec->sync == SYNC_FULL && i > 0 &&
+        legs->legs[0].known->state != LEG_IN_SYNC &&
+        leg->known->state == LEG_IN_SYNC && is_same_file (leg->known, leg) &&
+        !leg_identity_is_weak (leg->identity)) {
+      log_error ("sync=full: leg 0 (%s) was not in sync, but leg %u (%s) was; "
+                 "leave sync= out, or name that leg first",
+                 legs->legs[0].shown, i, leg->shown);
+      return -EINVAL;
+    }
+  }
   return 0;
 }
 
@@ -486,6 +534,8 @@ decide_trust (const struct volume_spec *spec, const struct manifest *m,
   unsigned i;
 
   if (spec->sync != SYNC_AUTO) {
+    if (m != NULL && check_sync_key (spec, legs) < 0)
+      return -EINVAL;
     for (i = 0; i < legs->count; ++i) {
       if (legs->legs[i].bdev == NULL && (spec->sync == SYNC_NONE || i == 0)) {
         trust_unknown_legs (legs);

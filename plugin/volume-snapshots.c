@@ -156,7 +156,7 @@ snapshot_broken (void *opaque, struct snapshot *snapshot, const char *reason)
   r = manifest_set_text (&s->reason, reason);
   if (r == 0) {
     s->state = SNAPSHOT_INVALID;
-    r = manifest_save (v->dir, v->manifest);
+    r = volume_save_manifest (v);
   }
   if (r < 0) { /* as it was */
     s->state = SNAPSHOT_VALID;
@@ -290,7 +290,38 @@ volume_close_snapshots (struct volume *v)
 
 /*----- changing --------------------------------------------------------*/
 
-/* Remove from the manifest what is discarded, then the stores. */
+/* Remove what is half made or half discarded: the store, and then its
+ * entry.  After a crash in between this is done again.
+ */
+static int
+remove_unfinished (struct volume *v)
+{
+  unsigned i = 0;
+  int r;
+
+  while (i < v->manifest->snapshot_count) {
+    struct manifest_snapshot *s = &v->manifest->snapshots[i];
+
+    if (s->state != SNAPSHOT_CREATING) {
+      i++;
+      continue;
+    }
+    r = meta_dir_remove_file (v->dir, s->store);
+    if (r < 0) {
+      log_error ("snapshot %s: %s/%s cannot be removed: %s; check the mode "
+                 "and owner of the folder",
+                 s->name, meta_dir_path (v->dir), s->store, errno_text (r));
+      return r;
+    }
+    manifest_remove_snapshot (v->manifest, i);
+    r = volume_save_manifest (v);
+    if (r < 0)
+      return r;
+  }
+  return 0;
+}
+
+/* Mark what is discarded as unfinished, durably; then it is removed. */
 static int
 discard_snapshots (struct volume *v, const struct volume_spec *spec)
 {
@@ -298,28 +329,19 @@ discard_snapshots (struct volume *v, const struct volume_spec *spec)
   int r;
 
   for (i = 0; i < spec->discard_count; ++i) {
-    const char *name = spec->discards[i];
-    int index = manifest_find_snapshot (v->manifest, name);
-    char *store = NULL;
+    int index = manifest_find_snapshot (v->manifest, spec->discards[i]);
 
-    if (index < 0)
-      continue;
-    r = manifest_set_text (&store, v->manifest->snapshots[index].store);
-    if (r < 0)
-      return r;
-    manifest_remove_snapshot (v->manifest, (unsigned) index);
-    r = manifest_save (v->dir, v->manifest);
-    if (r == 0)
-      r = meta_dir_remove_file (v->dir, store);
-    free (store);
-    if (r < 0) {
-      log_error ("discard-snapshot=%s: %s: %s", name, meta_dir_path (v->dir),
-                 errno_text (r));
-      return r;
-    }
-    log_info ("snapshot %s: discarded", name);
+    if (index >= 0)
+      v->manifest->snapshots[index].state = SNAPSHOT_CREATING;
   }
-  return 0;
+  r = volume_save_manifest (v);
+  if (r < 0) {
+    log_error ("%s/%s: cannot be written: %s; check the mode and owner of "
+               "the folder, and its space",
+               meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+    return r;
+  }
+  return remove_unfinished (v);
 }
 
 /* Step one: the manifest says that the snapshot is being created. */
@@ -345,7 +367,7 @@ announce_snapshot (struct volume *v, const struct volume_spec *spec,
   if (r == 0)
     r = manifest_set_text (&s->created, created);
   if (r == 0)
-    r = manifest_save (v->dir, v->manifest);
+    r = volume_save_manifest (v);
   return r;
 }
 
@@ -396,49 +418,18 @@ take_snapshot (struct volume *v, const struct volume_spec *spec,
   r = make_store (v, spec, &v->manifest->snapshots[index]);
   if (r < 0) {
     manifest_remove_snapshot (v->manifest, index);
-    (void) manifest_save (v->dir, v->manifest);
+    (void) volume_save_manifest (v);
     return r;
   }
   /* Step three, the point of no return. */
   v->manifest->snapshots[index].state = SNAPSHOT_VALID;
-  r = manifest_save (v->dir, v->manifest);
+  r = volume_save_manifest (v);
   if (r < 0)
     log_error ("snapshot %s: %s/%s cannot be written: %s", name,
                meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
   else
     log_info ("snapshot %s: taken", name);
   return r;
-}
-
-/* Forget what a crash has left half made; it is made anew if it is still
- * wanted.
- */
-static int
-remove_unfinished (struct volume *v)
-{
-  unsigned i = 0;
-  int r;
-
-  while (i < v->manifest->snapshot_count) {
-    struct manifest_snapshot *s = &v->manifest->snapshots[i];
-
-    if (s->state != SNAPSHOT_CREATING) {
-      i++;
-      continue;
-    }
-    r = meta_dir_remove_file (v->dir, s->store);
-    if (r < 0) {
-      log_error ("snapshot %s: %s/%s, left over from a crash, cannot be "
-                 "removed: %s",
-                 s->name, meta_dir_path (v->dir), s->store, errno_text (r));
-      return r;
-    }
-    manifest_remove_snapshot (v->manifest, i);
-    r = manifest_save (v->dir, v->manifest);
-    if (r < 0)
-      return r;
-  }
-  return 0;
 }
 
 /* True if SPEC asks for a snapshot that there is not. */
@@ -484,9 +475,7 @@ volume_open_snapshots (struct volume *v, const struct volume_spec *spec)
 
   /* All that exists is good: now it may be changed, and opened again. */
   volume_close_snapshots (v);
-  r = remove_unfinished (v);
-  if (r == 0)
-    r = discard_snapshots (v, spec);
+  r = discard_snapshots (v, spec);
   for (i = 0; r == 0 && i < spec->snapshot_count; ++i)
     if (is_new_snapshot (v, spec->snapshots[i]))
       r = take_snapshot (v, spec, spec->snapshots[i]);

@@ -29,6 +29,16 @@
 #define SNAPSHOT_PAGES \
   (8 * (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
 
+int
+volume_save_manifest (struct volume *v)
+{
+  int r = manifest_save (v->dir, v->manifest);
+
+  if (r == 0)
+    v->is_recorded = true;
+  return r;
+}
+
 /*----- what the mirror reports -----------------------------------------*/
 
 /* The leg that the mirror reads when its primary has failed. */
@@ -67,7 +77,7 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
     m->state = state;
     if (leg == old_primary && state != LEG_IN_SYNC)
       v->manifest->primary = first_in_sync (v->manifest);
-    r = manifest_save (v->dir, v->manifest);
+    r = volume_save_manifest (v);
   }
   if (r < 0) { /* as it was */
     m->state = old_state;
@@ -185,6 +195,7 @@ update_manifest (struct volume *v, const struct volume_legs *legs,
   m->primary = legs->primary;
   for (i = 0; i < legs->count; ++i) {
     m->legs[i].state = legs->legs[i].state;
+    m->legs[i].stamp[0] = '\0';
     if (manifest_set_text (&m->legs[i].spec, legs->legs[i].absolute) < 0 ||
         manifest_set_text (&m->legs[i].identity, legs->legs[i].identity) < 0 ||
         manifest_set_text (&m->legs[i].reason, NULL) < 0)
@@ -324,6 +335,8 @@ open_all (struct volume *v, const struct volume_spec *spec)
     v->is_read_only = true;
     v->read_only_reason = "the meta= folder cannot be written";
   }
+  if (v->is_read_only)
+    log_warning ("the volume is read-only: %s", v->read_only_reason);
   r = update_manifest (v, &legs, region_bytes);
   if (r == 0)
     r = make_mirror (v, spec, &legs, region_bytes);
@@ -337,7 +350,11 @@ open_all (struct volume *v, const struct volume_spec *spec)
     /* The mirror, once it is there, closes the legs itself. */
     if (v->mirror != NULL)
       volume_disown_legs (&legs);
-    volume_abandon_legs (&legs);
+    /* Legs that the manifest names already must stay. */
+    if (v->is_recorded)
+      volume_release_legs (&legs);
+    else
+      volume_abandon_legs (&legs);
     return r;
   }
   volume_release_legs (&legs);
@@ -374,6 +391,7 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
 static int
 record_clean (struct volume *v, bool is_clean)
 {
+  unsigned i;
   int r;
 
   if (v->manifest == NULL)
@@ -382,7 +400,9 @@ record_clean (struct volume *v, bool is_clean)
   v->manifest->is_clean = is_clean;
   if (!is_clean)
     v->manifest->generation++;
-  r = manifest_save (v->dir, v->manifest);
+  for (i = 0; i < v->manifest->leg_count; ++i)
+    leg_file_stamp (mirror_leg_bdev (v->mirror, i), v->manifest->legs[i].stamp);
+  r = volume_save_manifest (v);
   if (r < 0)
     log_error ("%s/%s: cannot be written: %s", meta_dir_path (v->dir),
                MANIFEST_FILE, errno_text (r));

@@ -30,14 +30,21 @@ for key in leg-timeout control table; do
 done
 
 # Sizes.  Zero and small ones are looked at below, for each key on its own.
-for key in size region-size chunk-size cow-size resync-rate; do
-  for value in '' ' ' -1 +1 x 1x 1KK 1KB 1M1 0x1000 1.5M ' 1M' '1M ' 1e6 \
-               $two_to_64 18446744073709551615 9223372036854775808 16E 8E \
-               18446744073709551616K 99999999999999999999999999 \
-               '%s%s%s%n' "$long"; do
-    refuse "^nbdkit: error: $key=" \
-      'give a number with K, M, G or T|power of two from|multiple of 512' \
-      a.img meta=meta "$key=$value"
+# One key has all kinds of nonsense, the others share its code.
+bad_size ()
+{
+  refuse "^nbdkit: error: $1=" 'give a number with K, M, G or T' \
+    a.img meta=meta "$1=$2"
+}
+for value in '' ' ' -1 +1 x 1x 1KK 1KB 1M1 0x1000 1.5M ' 1M' '1M ' 1e6 \
+             $two_to_64 18446744073709551615 9223372036854775808 16E 8E \
+             18446744073709551616K 99999999999999999999999999 \
+             '%s%s%s%n' "$long"; do
+  bad_size cow-size "$value"
+done
+for key in size region-size chunk-size resync-rate; do
+  for value in '' -1 1KK $two_to_64 "$long"; do
+    bad_size "$key" "$value"
   done
 done
 for value in 0 1 511 513 1000001; do
@@ -71,13 +78,13 @@ for key in sync read-policy direct on-cow-error; do
     direct) words='auto, on, off' ;;
     on-cow-error) words='break-snapshot, break-guest-write' ;;
   esac
-  for value in '' x 0 1 -1 AUTO On 'auto ' autox 'first,' "$long"; do
+  for value in '' x 1 AUTO 'first,' "$long"; do
     refuse "^nbdkit: error: $key=" "must be one of $words" a.img "$key=$value"
   done
 done
 
 # Numbers of legs.
-for value in '' x -1 9 10 01 00 0x0 $two_to_64 "$long"; do
+for value in '' x -1 9 00 $two_to_64 "$long"; do
   refuse '^nbdkit: error: write-mostly=' 'from 0 to 8' a.img b.img \
     "write-mostly=$value"
 done

@@ -26,9 +26,10 @@ damaged ()
   fresh_volume
 }
 
+# The last byte is a newline, which is nothing.
 : >"$json"
 damaged 'volume\.json'
-for length in 1 2 40 $((size / 2)) $((size - 2)) $((size - 1)); do
+for length in 1 $((size / 2)) $((size - 2)); do
   truncate -s "$length" "$json"
   damaged 'volume\.json'
 done
@@ -50,10 +51,10 @@ damaged 'volume\.json'
 rm "$json"
 fresh_volume
 
-# A flipped bit, at places all over the file.  White space between the words
+# A flipped bit, at places all over the file.  (A unit test flips each.)  White space between the words
 # is no data: there, another white space is as good.
 flips=0
-for ((offset = 0; offset < size; offset += 1 + size / 80)); do
+for ((offset = 0; offset < size; offset += 1 + size / 40)); do
   byte=$(od -An -tu1 -j "$offset" -N 1 "$json" | tr -d ' ')
   case $byte in
     9 | 10 | 13 | 32) continue ;;
@@ -62,7 +63,7 @@ for ((offset = 0; offset < size; offset += 1 + size / 80)); do
   damaged 'volume\.json' "$remedy|program that wrote it"
   flips=$((flips + 1))
 done
-test "$flips" -ge 40 || fail "only $flips bits were flipped"
+test "$flips" -ge 18 || fail "only $flips bits were flipped"
 
 # Changed by hand.
 sed -i 's/"generation": *1/"generation": 2/' "$json"

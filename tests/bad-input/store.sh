@@ -12,7 +12,7 @@ export TEST_TIMEOUT="${TEST_TIMEOUT:-400}"
 . "$(dirname "$0")/common.sh"
 
 io=$(helper nbd-io)
-# 256 records in an area, 256 chunks in the volume, 64 in the store; five
+# 256 records in an area, 256 chunks in the volume, 64 in the store; seven
 # records are there.
 chunk=4096
 make_volume snapshot=snap chunk-size=4K cow-size=256K
@@ -20,7 +20,7 @@ cow=$TMP/d/meta/snap.cow
 test "$(stat -c %s "$cow")" -eq 262144 || fail "the store is not 256 KiB"
 keep_volume
 
-remedy='restore the file.*discard-snapshot='
+remedy='restore (the file|it) from a copy.*discard-snapshot='
 
 # damaged NAMES [REMEDY]
 damaged ()
@@ -77,10 +77,10 @@ damaged 'snap\.cow.*No such file'
 cp "$TMP/kept/meta/snap.cow" "$TMP/d/other"
 ln -sf ../other "$cow"
 damaged 'snap\.cow'
-rm "$cow" "$TMP/d/other"
+rm -f "$cow" "$TMP/d/other"
 mkdir "$cow"
 damaged 'snap\.cow'
-rmdir "$cow"
+rm -rf "$cow"
 mkfifo "$cow"
 damaged 'snap\.cow'
 rm -f "$cow"
@@ -107,7 +107,7 @@ record 3 25 2
 damaged 'two records share new chunk 2'
 # One behind the last is the end of the list: it may be anything, and is
 # nothing.
-record 6 4711 4711
+record 8 4711 4711
 start_nbdkit vol "$DM_PLUGIN" "$TMP/d/a.img" "$TMP/d/b.img" meta="$TMP/d/meta"
 "$io" "$(uri vol snap)" 'read 0 1M 1'
 stop_nbdkit vol
@@ -115,7 +115,7 @@ fresh_volume
 
 # The header is the header's: chunk 0 holds no data.  A record that leads
 # there is the end of the list, whatever its old chunk.
-record 5 7 0
+record 7 7 0
 start_nbdkit vol "$DM_PLUGIN" "$TMP/d/a.img" "$TMP/d/b.img" meta="$TMP/d/meta"
 "$io" "$(uri vol snap)" 'read 0 1M 1'
 stop_nbdkit vol

@@ -19,13 +19,15 @@ missing ()
     LC_ALL=C sort -u | while IFS= read -r name; do
     grep -qE "START_TEST \\($name\\)" tests/unit/check_*.c || echo "$name"
   done
-  grep -ohE 'check_[a-z_]+' docs/TESTING.md | LC_ALL=C sort -u |
+  grep -ohE 'check_[a-z0-9_]+' docs/TESTING.md | LC_ALL=C sort -u |
     while IFS= read -r name; do
       test -f "tests/unit/$name.c" || echo "$name"
     done
-  # Files, with or without their folder.
+  # Files, with or without their folder.  Those with a word in capitals stand
+  # for any.
   grep -ohE '[a-zA-Z0-9/_.-]+\.(sh|[ch]|md|inc)\b' "$@" | LC_ALL=C sort -u |
     while IFS= read -r name; do
+      [[ ! $name =~ (FEATURE|NAME) ]] || continue
       test -e "$name" || test -e "tests/$name" || test -e "docs/$name" ||
         test -n "$(find lib plugin tests bench examples scripts docs \
           -path "*/${name#*./}" -print -quit)" || echo "$name"

@@ -31,7 +31,7 @@ PATH=$PATH:/usr/sbin:/sbin
 tools=(bash blkdiscard blockdev cmp dmsetup e2fsck kmod losetup mkfs.ext4
        nbd-client nbdcopy nbdinfo nbdkit timeout)
 
-modules=(dm-mirror dm-mod dm-snapshot ext4 loop nbd virtio_blk virtio_pci)
+modules=(dm-mod dm-snapshot ext4 loop nbd virtio_blk virtio_pci)
 
 for tool in busybox cpio depmod ldd modprobe "${tools[@]}"; do
   if ! command -v "$tool" >/dev/null; then

@@ -3,10 +3,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 set -euo pipefail
+# Sixteen threads for each client take their time under a sanitizer.
+export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 
-# Memory that nbdkit itself still holds for clients that left when it stops is no leak of ours.
+# What nbdkit itself still holds for clients that left when it stops is no leak of
+# ours.
 export ASAN_OPTIONS=detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 
 fill "$TMP/a.img" 1M 1

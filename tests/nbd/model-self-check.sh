@@ -5,7 +5,8 @@
 set -euo pipefail
 . "$(dirname "$0")/../functions.sh"
 
-# Memory that nbdkit itself still holds for its own plugins when it stops is no leak of ours.
+# What nbdkit itself still holds for its own plugins when it stops is no leak of
+# ours.
 export ASAN_OPTIONS=detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 
 run_model ()

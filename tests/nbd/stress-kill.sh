@@ -14,7 +14,8 @@ export ROUNDS TEST_TIMEOUT
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 
-# Memory that nbdkit itself still holds for clients when it stops is no leak of ours.
+# What nbdkit itself still holds for clients when it stops is no leak of
+# ours.
 export ASAN_OPTIONS=detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 : "${SEED:=$((RANDOM * 32768 + RANDOM))}"
 

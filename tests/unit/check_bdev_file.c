@@ -396,6 +396,15 @@ START_TEST (file_takes_any_vector)
 }
 END_TEST
 
+static off_t
+size_of (const char *path)
+{
+  struct stat st;
+
+  ck_assert_int_eq (stat (path, &st), 0);
+  return st.st_size;
+}
+
 START_TEST (file_cut_short_while_open)
 {
   struct block_device *bdev;
@@ -432,6 +441,54 @@ START_TEST (file_cut_short_while_open)
 }
 END_TEST
 
+/* The same is noticed by whatever has to be durable, and by a write that
+ * would make the file as long as it was.
+ */
+START_TEST (file_cut_short_is_noticed)
+{
+  char data[SECTOR_SIZE] = "x";
+  const char *path;
+  unsigned kind;
+
+  setup ();
+  path = make_file ("f", 64 * 512);
+  for (kind = 0; kind < 6; ++kind) {
+    struct block_device *bdev;
+    int r;
+
+    ck_assert_int_eq (truncate (path, 64 * 512), 0);
+    bdev = open_file (path, 0);
+    ck_assert_int_eq (truncate (path, 16 * 512), 0);
+    ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), 0);
+    switch (kind) {
+    case 0:
+      r = write_at (bdev, 0, 1, data, BDEV_FUA);
+      break;
+    case 1:
+      r = bdev_discard (bdev, 0, 8, BDEV_FUA);
+      break;
+    case 2:
+      r = bdev_write_zeroes (bdev, 0, 8, BDEV_FUA);
+      break;
+    case 3:
+      r = bdev_write_zeroes (bdev, 0, 8, BDEV_FUA | BDEV_UNMAP);
+      break;
+    case 4:
+      r = write_at (bdev, 63, 1, data, 0);
+      break;
+    default:
+      r = write_at (bdev, 63, 1, data, BDEV_FUA);
+      break;
+    }
+    ck_assert_msg (r == -EIO || r == -EOPNOTSUPP, "kind %u: %d", kind, r);
+    ck_assert_int_eq (size_of (path), 16 * 512);
+    ck_assert_int_eq (bdev_flush (bdev), -EIO);
+    bdev_close (bdev);
+  }
+  teardown ();
+}
+END_TEST
+
 START_TEST (file_deleted_while_open)
 {
   struct block_device *bdev;
@@ -463,15 +520,6 @@ allocated_bytes (const char *path)
 
   ck_assert_int_eq (stat (path, &st), 0);
   return (off_t) st.st_blocks * 512;
-}
-
-static off_t
-size_of (const char *path)
-{
-  struct stat st;
-
-  ck_assert_int_eq (stat (path, &st), 0);
-  return st.st_size;
 }
 
 START_TEST (file_gives_space_back)
@@ -798,6 +846,7 @@ main (void)
     file_may_be_empty,
     file_takes_any_vector,
     file_cut_short_while_open,
+    file_cut_short_is_noticed,
     file_deleted_while_open,
     file_gives_space_back,
     file_zeroes_and_keeps_the_space,

@@ -74,8 +74,9 @@ must_open (struct block_device *cow, sector_t chunk_sectors)
 {
   struct exception_store *store = NULL;
 
-  must (open_and_load (cow, ORIGIN_CHUNKS * chunk_sectors, &store) == 0);
-  must (exception_store_chunk_sectors (store) == chunk_sectors);
+  quick_assert (open_and_load (cow, ORIGIN_CHUNKS * chunk_sectors, &store) ==
+                0);
+  quick_assert (exception_store_chunk_sectors (store) == chunk_sectors);
   return store;
 }
 
@@ -213,7 +214,7 @@ commit_and_reload (struct chance *chance, sector_t chunk_sectors,
   struct exception_store *store;
   unsigned done = 0, i;
 
-  must (exception_store_format (cow, chunk_sectors) == 0);
+  quick_assert (exception_store_format (cow, chunk_sectors) == 0);
   store = must_open (cow, chunk_sectors);
   while (done < count) {
     unsigned n = 1 + (unsigned) chance_below (chance, 300);
@@ -222,28 +223,28 @@ commit_and_reload (struct chance *chance, sector_t chunk_sectors,
     /* Old chunks in no order: 7919 has no divisor in common with them. */
     for (i = done; i < done + n; ++i) {
       made[i].old_chunk = (uint64_t) i * 7919 % ORIGIN_CHUNKS;
-      must (exception_store_allocate (store, &made[i].new_chunk) == 0);
+      quick_assert (exception_store_allocate (store, &made[i].new_chunk) == 0);
     }
-    must (exception_store_commit (store, made + done, n) == 0);
+    quick_assert (exception_store_commit (store, made + done, n) == 0);
     done += n;
     if (chance_below (chance, 8) == 0) {
       exception_store_close (store);
       store = must_open (cow, chunk_sectors);
-      must (loaded.count == done);
+      quick_assert (loaded.count == done);
     }
   }
   exception_store_close (store);
   store = must_open (cow, chunk_sectors);
   ck_assert (exception_store_is_valid (store));
-  must (loaded.count == count);
+  quick_assert (loaded.count == count);
   for (i = 0; i < count; ++i) {
-    must (loaded.exceptions[i].old_chunk == made[i].old_chunk);
-    must (loaded.exceptions[i].new_chunk == made[i].new_chunk);
+    quick_assert (loaded.exceptions[i].old_chunk == made[i].old_chunk);
+    quick_assert (loaded.exceptions[i].new_chunk == made[i].new_chunk);
     /* Never the header or an area, and never twice. */
-    must (made[i].new_chunk >= 2);
-    must (made[i].new_chunk % (epa + 1) != 1);
+    quick_assert (made[i].new_chunk >= 2);
+    quick_assert (made[i].new_chunk % (epa + 1) != 1);
     if (i > 0)
-      must (made[i].new_chunk > made[i - 1].new_chunk);
+      quick_assert (made[i].new_chunk > made[i - 1].new_chunk);
   }
   exception_store_close (store);
   bdev_close (cow);
@@ -1250,8 +1251,8 @@ check_history (const struct history *h, struct fault_bdev *disk,
   for (i = 0; i < loaded.count; ++i) {
     const struct exception *e = &loaded.exceptions[i];
 
-    must (e->old_chunk < h->tried_count);
-    must (e->new_chunk == h->tried[e->old_chunk].new_chunk);
+    quick_assert (e->old_chunk < h->tried_count);
+    quick_assert (e->new_chunk == h->tried[e->old_chunk].new_chunk);
     ck_assert_msg (has_data (disk, chunk_sectors, e,
                              h->generation[e->old_chunk]),
                    "record %u: old chunk %" PRIu64

@@ -893,6 +893,14 @@ START_TEST (slices_run_at_once)
 }
 END_TEST
 
+/* Wait until N slices have come to be written.  Nobody tells. */
+static void
+wait_for_writes (unsigned n)
+{
+  while (fault_bdev_calls (disks[1], FAULT_WRITE) < n)
+    (void) sched_yield ();
+}
+
 /* A job that has begun is finished before the next begins, even if it had
  * to stop because as many of its slices were in flight as may be (8, which
  * is also what the reserve has room for).
@@ -922,19 +930,15 @@ START_TEST (a_job_that_has_begun_goes_first)
   fault_bdev_gate_pass (disks[0], 1);
   fault_bdev_gate_wait (disks[0], slices); /* the ninth has come */
   fault_bdev_gate_pass (disks[0], slices - 1);
-  /* Nobody tells of an effect: look until the first eight have been. */
-  for (i = 0; fault_bdev_calls (disks[1], FAULT_WRITE) < slices; ++i)
-    (void) sched_yield ();
+  wait_for_writes (slices);
   fault_trace_reset (trace);
-  fault_bdev_gate_pass (disks[0], 1); /* of those left, the ninth */
+  fault_bdev_gate_pass (disks[0], 1); /* the first that came since then */
+  wait_for_writes (slices + 1);
+  e = fault_trace_event (trace, 0);
+  ck_assert_int_eq (e.op, FAULT_READ);
+  ck_assert_uint_eq (e.sector, 8 * slice);
   fault_bdev_gate_open (disks[0]);
   kcopyd_client_destroy (kc);
-  for (i = 0;; ++i) { /* the first read since then, or the other's is it */
-    e = fault_trace_event (trace, i);
-    if (e.op == FAULT_READ)
-      break;
-  }
-  ck_assert_uint_eq (e.sector, 8 * slice);
   ck_assert (is_copied (1, 0, 0, 10 * slice));
   for (i = 0; i < 2; ++i)
     event_count_destroy (&c[i].done);
@@ -1100,9 +1104,9 @@ never_called_by_dm_io (unsigned long bits, void *context)
 static void
 assert_nothing_reserved (void)
 {
-  ck_assert_int_eq (
-    dm_io_async_vm (0, NULL, DM_IO_READ, NULL, never_called_by_dm_io, NULL),
-    -EINVAL);
+  ck_assert_int_eq (dm_io_async_vm (0, NULL, DM_IO_READ, NULL,
+                                    never_called_by_dm_io, NULL),
+                    -EINVAL);
 }
 
 /* Allocation K of making a client, copying, and destroying it fails. */

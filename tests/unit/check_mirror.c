@@ -225,10 +225,28 @@ assert_equal_legs (struct rig *rig)
   free (b);
 }
 
+/* True if the resync has done what it can for now. */
+static bool
+resync_has_paused (struct rig *rig)
+{
+  return !status_of (rig).is_resyncing || was_said ("the next try is in");
+}
+
 static void
 wait_for_resync (struct rig *rig)
 {
-  wait_until (!status_of (rig).is_resyncing);
+  wait_until (resync_has_paused (rig));
+}
+
+/* Go over what is not in sync, once. */
+static void
+resync_once (struct rig *rig)
+{
+  capture_messages ();
+  ck_assert_int_eq (mirror_start_resync (rig->mirror), 0);
+  wait_for_resync (rig);
+  mirror_stop_resync (rig->mirror);
+  ck_assert (!status_of (rig).is_resyncing);
 }
 
 /*----- without faults --------------------------------------------------*/
@@ -485,8 +503,7 @@ START_TEST (the_primary_is_trusted)
   rig_open_unequal (&rig);
   count_reads (&rig, 9, counts);
   ck_assert_uint_eq (counts[1], 9);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   assert_disk_pattern (rig.disks[0], OTHER_SEED + 1, 0, SECTORS);
   assert_disk_pattern (rig.disks[2], OTHER_SEED + 1, 0, SECTORS);
   rig_close (&rig);
@@ -625,7 +642,7 @@ START_TEST (a_failure_that_cannot_be_recorded_fails_the_call)
     rig_open (&rig);
     rig.answer = -EROFS;
     fault_bdev_fail_once (rig.disks[1], failing_ops[o], 0);
-    ck_assert_int_eq (do_op (&rig, failing_ops[o], 2), -EROFS);
+    ck_assert_int_lt (do_op (&rig, failing_ops[o], 2), 0);
     ck_assert_uint_eq (change_count (&rig), 1);
     assert_said ("this cannot be recorded");
     status = status_of (&rig);
@@ -649,8 +666,7 @@ START_TEST (a_failure_that_cannot_be_recorded_fails_the_call)
     }
     rig.answer = 0;
     ck_assert_int_eq (do_op (&rig, failing_ops[o], 3), 0);
-    ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-    wait_for_resync (&rig);
+    resync_once (&rig);
     ck_assert (mirror_is_clean (rig.mirror));
     assert_equal_legs (&rig);
     rig_destroy (&rig);
@@ -844,8 +860,7 @@ START_TEST (resync_makes_legs_equal)
     rig.params.states[1] = LEG_RECOVERING;
     rig_open_unequal (&rig);
     ck_assert_uint_eq (status_of (&rig).regions_in_sync, 0);
-    ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-    wait_for_resync (&rig);
+    resync_once (&rig);
     ck_assert (mirror_is_clean (rig.mirror));
     for (i = 0; i < legs; ++i) {
       assert_disk_pattern (rig.disks[i], BASE_SEED, 0, SECTORS);
@@ -888,8 +903,7 @@ START_TEST (resync_copies_what_differs)
   fault_bdev_heal (rig.disks[0]);
   fault_bdev_heal (rig.disks[1]);
   fault_trace_reset (rig.trace);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   assert_trace (&rig, FAULT_READ | FAULT_WRITE | FAULT_ZERO | FAULT_DISCARD,
                 "leg0 read 32+16, leg1 write 32+16, leg0 read 240+10, "
                 "leg1 write 240+10");
@@ -907,8 +921,7 @@ START_TEST (what_cannot_be_read_stays_out_of_sync)
   rig.params.states[2] = LEG_RECOVERING;
   rig_open_unequal (&rig);
   fault_bdev_fail_range (rig.disks[0], FAULT_READ, 35, 1);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert_uint_eq (status_of (&rig).regions_in_sync, REGIONS - 1);
   assert_said ("E: mirror: leg 0 (leg0): resync read of 8192 bytes at 16384 "
                "failed; the region stays out of sync");
@@ -922,8 +935,7 @@ START_TEST (what_cannot_be_read_stays_out_of_sync)
   /* Healed, the next resync does the rest. */
   fault_bdev_heal (rig.disks[0]);
   fault_trace_reset (rig.trace);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   assert_trace (&rig, FAULT_READ, "leg0 read 32+16");
   ck_assert (mirror_is_clean (rig.mirror));
   ck_assert_int_eq (state_of (&rig, 2), LEG_IN_SYNC);
@@ -946,8 +958,7 @@ START_TEST (what_cannot_be_written_drops_its_leg)
     rig.params.states[1] = LEG_RECOVERING;
     rig_open_unequal (&rig);
     fault_bdev_fail_once (rig.disks[1], FAULT_WRITE, k);
-    ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-    wait_for_resync (&rig);
+    resync_once (&rig);
     ck_assert_uint_eq (change_count (&rig), 1);
     ck_assert_uint_eq (rig.changes[0].leg, 1);
     ck_assert_int_eq (rig.changes[0].state, LEG_FAILED);
@@ -966,14 +977,57 @@ START_TEST (a_region_whose_leg_cannot_be_dropped_is_not_in_sync)
   struct rig rig;
 
   rig_create (&rig, 2);
+  rig.params.states[1] = LEG_RECOVERING;
   rig_open_unequal (&rig);
   rig.answer = -ENOSPC;
   fault_bdev_fail_once (rig.disks[1], FAULT_WRITE, 3);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
+  ck_assert_uint_eq (status_of (&rig).regions_in_sync, REGIONS - 1);
+  ck_assert_int_eq (state_of (&rig, 1), LEG_RECOVERING);
+  ck_assert (!mirror_is_clean (rig.mirror));
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A leg that is in sync elsewhere is not dropped by the resync: the region
+ * is tried again.
+ */
+START_TEST (a_leg_in_sync_that_cannot_be_copied_to_stays)
+{
+  struct rig rig;
+
+  rig_create (&rig, 2);
+  rig_open_unequal (&rig);
+  fault_bdev_fail_once (rig.disks[1], FAULT_WRITE, 3);
+  resync_once (&rig);
   ck_assert_uint_eq (status_of (&rig).regions_in_sync, REGIONS - 1);
   ck_assert_int_eq (state_of (&rig, 1), LEG_IN_SYNC);
+  ck_assert_uint_eq (change_count (&rig), 0);
   ck_assert (!mirror_is_clean (rig.mirror));
+  resync_once (&rig);
+  ck_assert (mirror_is_clean (rig.mirror));
+  assert_equal_legs (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* What comes to differ while the resync waits is copied, unasked. */
+START_TEST (resync_goes_on_when_there_is_more_to_do)
+{
+  struct rig rig;
+
+  rig_create (&rig, 2);
+  rig_open (&rig);
+  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+  fault_bdev_fail_once (rig.disks[0], FAULT_WRITE, 0);
+  fault_bdev_add_rule (rig.disks[1], &(struct fault_rule){ .ops = FAULT_WRITE,
+                                                           .times = 1,
+                                                           .sectors_done = 2 });
+  ck_assert_int_eq (write_pattern (&rig, 2, 100, 4), -EIO);
+  wait_until (mirror_is_clean (rig.mirror));
+  wait_for_resync (&rig);
+  assert_equal_legs (&rig);
+  assert_disk_pattern (rig.disks[1], BASE_SEED, 100, 4);
   rig_destroy (&rig);
 }
 END_TEST
@@ -986,13 +1040,11 @@ START_TEST (in_sync_is_not_believed_before_it_is_recorded)
   rig.params.states[1] = LEG_RECOVERING;
   rig_open_unequal (&rig);
   rig.answer = -ENOSPC;
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert_int_eq (state_of (&rig, 1), LEG_RECOVERING);
   assert_said ("is in sync, but this cannot be recorded");
   rig.answer = 0;
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert_int_eq (state_of (&rig, 1), LEG_IN_SYNC);
   rig_destroy (&rig);
 
@@ -1001,8 +1053,7 @@ START_TEST (in_sync_is_not_believed_before_it_is_recorded)
   rig.params.states[1] = LEG_RECOVERING;
   rig_open_unequal (&rig);
   fault_bdev_fail_once (rig.disks[0], FAULT_FLUSH, 0);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert_int_eq (state_of (&rig, 1), LEG_RECOVERING);
   ck_assert_uint_eq (change_count (&rig), 0);
   ck_assert (!mirror_is_clean (rig.mirror));
@@ -1030,8 +1081,7 @@ START_TEST (holes_stay_holes)
   fault_bdev_load (rig.disks[1], 0, 64, data);
   rig.params.is_in_sync = false;
   rig_open (&rig);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   assert_trace (&rig, FAULT_WRITE | FAULT_ZERO | FAULT_DISCARD,
                 "leg1 zero 0+16 unmap, leg1 zero 16+16 unmap, "
                 "leg1 write 32+16, leg1 zero 48+16 unmap");
@@ -1051,10 +1101,10 @@ START_TEST (holes_stay_holes)
   fault_bdev_destroy (rig.disks[0]);
   rig.disks[0] = fault_bdev_create ("leg0", SECTORS, rig.trace);
   rig.params.is_in_sync = false;
+  rig.params.states[1] = LEG_RECOVERING;
   rig_open (&rig);
   fault_bdev_fail_once (rig.disks[1], FAULT_ZERO, 5);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert_int_eq (state_of (&rig, 1), LEG_FAILED);
   rig_destroy (&rig);
   free (data);
@@ -1088,8 +1138,7 @@ START_TEST (resync_can_be_stopped_and_goes_on)
   done = status_of (&rig).regions_in_sync;
   ck_assert_uint_ge (done, 4); /* the region it was at is finished */
   fault_trace_reset (rig.trace);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert (mirror_is_clean (rig.mirror));
   assert_equal_legs (&rig);
   ck_assert_uint_eq (fault_bdev_calls (rig.disks[1], FAULT_WRITE), REGIONS);
@@ -1118,8 +1167,7 @@ START_TEST (a_rate_limits_and_does_not_hold_stop)
   rig.params.resync_rate = 500 * 1024;
   rig_open_unequal (&rig);
   started = clock_now_ns ();
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert_uint_ge (clock_now_ns () - started,
                      240 * SECTOR_SIZE * UINT64_C (1000000000) / (500 * 1024));
   ck_assert (mirror_is_clean (rig.mirror));
@@ -1370,7 +1418,7 @@ wait_for_resync_silently (struct rig *rig)
 {
   unsigned waits;
 
-  for (waits = 0; waits < 5000 && status_of (rig).is_resyncing; ++waits)
+  for (waits = 0; waits < 5000 && !resync_has_paused (rig); ++waits)
     short_wait ();
 }
 
@@ -1394,6 +1442,7 @@ START_TEST (want_of_memory_is_told)
   ck_assert_uint_ge (k, 3);
   for (k = 0, failed = 1; failed > 0; ++k) {
     ck_assert_uint_lt (k, 1000);
+    capture_messages ();
     fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
     r = mirror_start_resync (rig.mirror);
     if (r == 0)
@@ -1404,8 +1453,7 @@ START_TEST (want_of_memory_is_told)
     ck_assert (!status_of (&rig).is_resyncing);
   }
   ck_assert_uint_ge (k, 3);
-  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  wait_for_resync (&rig);
+  resync_once (&rig);
   ck_assert (mirror_is_clean (rig.mirror));
   rig_destroy (&rig);
 }
@@ -1421,6 +1469,7 @@ START_TEST (want_of_threads_is_told)
   rig_open_unequal (&rig);
   for (k = 0; failed > 0; ++k) {
     ck_assert_uint_lt (k, 50);
+    capture_messages ();
     fault_alloc_fail_once (FAULT_ALLOC_THREADS, k);
     r = mirror_start_resync (rig.mirror);
     if (r == 0)
@@ -1462,6 +1511,8 @@ main (void)
     what_cannot_be_read_stays_out_of_sync,
     what_cannot_be_written_drops_its_leg,
     a_region_whose_leg_cannot_be_dropped_is_not_in_sync,
+    a_leg_in_sync_that_cannot_be_copied_to_stays,
+    resync_goes_on_when_there_is_more_to_do,
     in_sync_is_not_believed_before_it_is_recorded,
     holes_stay_holes,
     resync_can_be_stopped_and_goes_on,

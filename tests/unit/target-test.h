@@ -70,6 +70,15 @@ was_said (const char *text)
   ck_assert_msg (was_said (text), "\"%s\" is not in:\n%s", (text), \
                  captured_text)
 
+/*----- checking --------------------------------------------------------*/
+
+/* As ck_assert, which is too slow for what is asked a million times. */
+#define quick_assert(condition) \
+  do { \
+    if (!(condition)) \
+      ck_abort_msg ("%s", #condition); \
+  } while (0)
+
 /*----- waiting ---------------------------------------------------------*/
 
 /* A moment, for others to get on: only where they cannot say that they
