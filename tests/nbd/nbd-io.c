@@ -153,7 +153,7 @@ print_extent (void *opaque, const char *context, uint64_t offset,
   return 0;
 }
 
-/* Returns -1, and nbd_get_errno () says why, if the server or libnbd refused. */
+/* Returns -1 if the server or libnbd refused: nbd_get_errno () says why. */
 static int
 sum (uint64_t offset, uint64_t len)
 {

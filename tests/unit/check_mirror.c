@@ -705,6 +705,32 @@ START_TEST (the_last_leg_is_never_dropped)
 }
 END_TEST
 
+/* A failed write with FUA is a failed flush, too. */
+START_TEST (a_failed_fua_write_fails_later_flushes)
+{
+  unsigned char data[SECTOR_SIZE] = { 0 };
+  unsigned o;
+
+  for (o = 0; o < 2; ++o) {
+    struct rig rig;
+
+    rig_create (&rig, 1);
+    rig_open (&rig);
+    fault_bdev_fail_once (rig.disks[0], failing_ops[o], 0);
+    if (o == 0)
+      ck_assert_int_eq (target_write (rig.target, data, 5, 1, BDEV_FUA), -EIO);
+    else
+      ck_assert_int_eq (target_zero (rig.target, 5, 1, BDEV_FUA), -EIO);
+    ck_assert_int_lt (target_flush (rig.target), 0);
+    ck_assert_int_lt (target_write (rig.target, data, 5, 1, BDEV_FUA), 0);
+    ck_assert_int_lt (target_zero (rig.target, 5, 1, BDEV_FUA), 0);
+    ck_assert_int_eq (target_write (rig.target, data, 5, 1, 0), 0);
+    ck_assert (!mirror_is_clean (rig.mirror));
+    rig_destroy (&rig);
+  }
+}
+END_TEST
+
 START_TEST (when_all_legs_fail_none_is_dropped)
 {
   unsigned o;
@@ -1502,6 +1528,7 @@ main (void)
     messages_name_leg_operation_and_place,
     a_failure_that_cannot_be_recorded_fails_the_call,
     the_last_leg_is_never_dropped,
+    a_failed_fua_write_fails_later_flushes,
     when_all_legs_fail_none_is_dropped,
     two_failures_at_once_leave_one_leg,
     fast_zeroing_leaves_legs_equal,
