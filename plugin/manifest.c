@@ -203,12 +203,12 @@ encode_manifest (const struct manifest *m)
     if (json_array_append_new (snapshots, encode_snapshot (&m->snapshots[i])) ==
         -1)
       goto err_free_arrays;
-  root = json_pack ("{s:i, s:I, s:I, s:I, s:b, s:o, s:i, s:o}", "version",
+  root = json_pack ("{s:i, s:I, s:I, s:I, s:b, s:b, s:o, s:i, s:o}", "version",
                     MANIFEST_VERSION, "generation", (json_int_t) m->generation,
                     "size", (json_int_t) m->size_bytes, "region_size",
                     (json_int_t) m->region_bytes, "clean", (int) m->is_clean,
-                    "legs", legs, "primary", (int) m->primary, "snapshots",
-                    snapshots);
+                    "resyncing", (int) m->is_resyncing, "legs", legs, "primary",
+                    (int) m->primary, "snapshots", snapshots);
   if (root == NULL)
     return NULL;
   if (compute_checksum (root, &checksum) < 0 ||
@@ -325,14 +325,14 @@ decode_members (json_t *root, struct manifest *m)
 {
   json_int_t generation, size, region, primary;
   json_t *legs, *snapshots, *item;
-  int clean;
+  int clean, resyncing;
   size_t i;
   int r;
 
-  if (json_unpack (root, "{s:I, s:I, s:I, s:b, s:o, s:I, s:o}", "generation",
-                   &generation, "size", &size, "region_size", &region, "clean",
-                   &clean, "legs", &legs, "primary", &primary, "snapshots",
-                   &snapshots) == -1 ||
+  if (json_unpack (root, "{s:I, s:I, s:I, s:b, s:b, s:o, s:I, s:o}",
+                   "generation", &generation, "size", &size, "region_size",
+                   &region, "clean", &clean, "resyncing", &resyncing, "legs",
+                   &legs, "primary", &primary, "snapshots", &snapshots) == -1 ||
       !json_is_array (legs) || !json_is_array (snapshots) || generation < 0 ||
       size <= 0 || region <= 0 || (uint64_t) size % SECTOR_SIZE != 0 ||
       (uint64_t) region % SECTOR_SIZE != 0 ||
@@ -345,6 +345,7 @@ decode_members (json_t *root, struct manifest *m)
   m->size_bytes = (uint64_t) size;
   m->region_bytes = (uint64_t) region;
   m->is_clean = clean != 0;
+  m->is_resyncing = resyncing != 0;
   m->primary = (unsigned) primary;
   json_array_foreach (legs, i, item)
   {

@@ -49,7 +49,8 @@ struct manifest {
   uint64_t generation; /* rises with every writable start */
   uint64_t size_bytes;
   uint64_t region_bytes;
-  bool is_clean; /* the last writer stopped with all legs equal */
+  bool is_clean;     /* the last writer stopped with all legs equal */
+  bool is_resyncing; /* what the last start had to copy is not all copied */
   unsigned leg_count;
   struct manifest_leg legs[MIRROR_MAX_LEGS];
   unsigned primary; /* the leg that is read where legs may differ */

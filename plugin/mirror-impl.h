@@ -33,6 +33,7 @@ struct mirror {
   enum read_policy read_policy;
   uint64_t resync_rate;
   mirror_leg_fn leg_changed;
+  mirror_resynced_fn resynced;
   void *opaque;
   atomic_uint round_robin;
   atomic_uint failed_requests;

@@ -212,6 +212,12 @@ finish_resync (struct mirror *m)
     atomic_store (&leg->state, LEG_IN_SYNC);
     log_info ("mirror: leg %u (%s): in sync", i, bdev_name (leg->bdev));
   }
+  if (m->resynced != NULL) {
+    r = m->resynced (m->opaque);
+    if (r < 0)
+      log_error ("mirror: the end of the resync cannot be recorded: %s",
+                 errno_text (r));
+  }
 }
 
 /* True if there is anything to do that can be done. */
@@ -267,7 +273,7 @@ wait_for_work (struct mirror *m, uint64_t not_before_ns)
     else
       break;
   }
-  m->resync_is_running = !m->resync_must_stop;
+  m->resync_is_running = !m->resync_must_stop; /* so not once it has ended */
   return !m->resync_must_stop;
 }
 
@@ -347,5 +353,4 @@ mirror_stop_resync (struct mirror *mirror)
   thread_join (&mirror->resync_thread);
   kcopyd_client_destroy (mirror->kcopyd);
   mirror->resync_exists = false;
-  mirror->resync_is_running = false;
 }

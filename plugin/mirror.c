@@ -512,6 +512,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->read_policy = params->read_policy;
   m->resync_rate = params->resync_rate;
   m->leg_changed = params->leg_changed;
+  m->resynced = params->resynced;
   m->opaque = params->opaque;
   group_sync_init (&m->flushes);
   mutex_init (&m->state_lock);

@@ -40,6 +40,11 @@ struct mirror;
 typedef int (*mirror_leg_fn) (void *opaque, unsigned leg, enum leg_state state,
                               const char *reason);
 
+/* Called when every region of every leg in use is in sync and flushed, to
+ * make that known.  Same terms as for mirror_leg_fn.
+ */
+typedef int (*mirror_resynced_fn) (void *opaque);
+
 struct mirror_params {
   unsigned leg_count;
   struct block_device *legs[MIRROR_MAX_LEGS]; /* the mirror closes them */
@@ -52,6 +57,7 @@ struct mirror_params {
   enum read_policy read_policy;
   uint64_t resync_rate; /* bytes a second, 0: no limit */
   mirror_leg_fn leg_changed;
+  mirror_resynced_fn resynced;
   void *opaque;
 };
 

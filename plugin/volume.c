@@ -90,6 +90,20 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
   return 0;
 }
 
+static int
+resynced (void *opaque)
+{
+  struct volume *v = opaque;
+
+  if (v->manifest == NULL)
+    return 0;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  if (!v->manifest->is_resyncing)
+    return 0;
+  v->manifest->is_resyncing = false;
+  return volume_save_manifest (v);
+}
+
 /*----- opening ---------------------------------------------------------*/
 
 static int
@@ -217,6 +231,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     .read_policy = spec->read_policy,
     .resync_rate = spec->resync_rate,
     .leg_changed = leg_changed,
+    .resynced = resynced,
     .opaque = v,
   };
   unsigned i;
@@ -387,6 +402,17 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
 
 /*----- starting and stopping -------------------------------------------*/
 
+static bool
+needs_resync (struct volume *v)
+{
+  unsigned i;
+
+  for (i = 0; i < v->manifest->leg_count; ++i)
+    if (v->manifest->legs[i].state == LEG_RECOVERING)
+      return true;
+  return !mirror_is_clean (v->mirror);
+}
+
 /* Say in the manifest, durably, if the volume is clean. */
 static int
 record_clean (struct volume *v, bool is_clean)
@@ -400,6 +426,7 @@ record_clean (struct volume *v, bool is_clean)
   v->manifest->is_clean = is_clean;
   if (!is_clean)
     v->manifest->generation++;
+  v->manifest->is_resyncing = needs_resync (v);
   for (i = 0; i < v->manifest->leg_count; ++i)
     leg_file_stamp (mirror_leg_bdev (v->mirror, i), v->manifest->legs[i].stamp);
   r = volume_save_manifest (v);

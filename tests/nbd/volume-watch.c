@@ -55,7 +55,9 @@ all_in_sync (json_t *root)
     if (state == NULL || strcmp (state, "insync") != 0)
       return false;
   }
-  return json_array_size (legs) > 0;
+  /* After a crash legs that were in sync stay so, but have to be compared. */
+  return json_array_size (legs) > 0 &&
+         json_is_false (json_object_get (root, "resyncing"));
 }
 
 static int
