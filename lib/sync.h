@@ -73,7 +73,7 @@ bool thread_is_self (const struct thread *thread);
 
 /* Hold MUTEX until the end of the enclosing block. */
 #define ACQUIRE_LOCK_FOR_CURRENT_SCOPE(to_lock) \
-  __attribute__ ((cleanup (mutex_unlock_scope))) struct mutex * \
+  __attribute__ ((cleanup (mutex_unlock_scope), unused)) struct mutex * \
   SCOPE_LOCK_NAME (__LINE__) = mutex_lock_scope (to_lock)
 #define SCOPE_LOCK_NAME(line) SCOPE_LOCK_PASTE (line)
 #define SCOPE_LOCK_PASTE(line) scope_lock_##line
