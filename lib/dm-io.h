@@ -24,7 +24,8 @@
  *   -EIO     an operation other than a write on several io_regions that
  *            needs memory of its own for each: a read
  *   -EINVAL  more than DM_IO_MAX_REGIONS; an unknown operation or flag; an
- *            offset that is not in the first page; an asynchronous call without dm_io_get or without `fn`
+ *            offset that is not in the first page; an asynchronous call
+ *            without dm_io_get or without `fn`
  * and asynchronous ones also
  *   -EAGAIN, -ENOMEM  no thread or no memory.
  *

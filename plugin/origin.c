@@ -15,8 +15,11 @@ struct origin {
   struct target target;
   struct target *lower;
   struct snapshot *newest; /* or NULL */
-  /* The legs have once said that they cannot zero fast. */
+  /* The legs have once said that they cannot zero fast: by writing, or
+   * by giving space back.
+   */
   atomic_bool no_fast_zero;
+  atomic_bool no_fast_unmap;
 };
 
 static inline struct origin *
@@ -51,16 +54,18 @@ static int
 origin_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
 {
   struct origin *o = origin_of (t);
+  atomic_bool *no_fast = flags & BDEV_UNMAP ? &o->no_fast_unmap
+                                            : &o->no_fast_zero;
   int r;
 
   /* Asked first: it would be a pity to copy what is not changed then. */
-  if ((flags & BDEV_FAST) && atomic_load (&o->no_fast_zero))
+  if ((flags & BDEV_FAST) && atomic_load (no_fast))
     return -EOPNOTSUPP;
   r = snapshot_preserve (o->newest, sector, count);
   if (r == 0)
     r = target_zero (o->lower, sector, count, flags);
   if (r == -EOPNOTSUPP)
-    atomic_store (&o->no_fast_zero, true);
+    atomic_store (no_fast, true);
   return r;
 }
 

@@ -179,10 +179,16 @@ dm_open (int readonly)
 {
   const char *name = nbdkit_export_name ();
   struct volume_device *d;
+  char reason[256];
   int r;
 
   if (name == NULL)
     return NULL;
+  if (volume_invalid_reason (volume, name, reason, sizeof reason)) {
+    nbdkit_error ("export '%s': the snapshot is invalid: %s", name, reason);
+    nbdkit_set_error (EIO);
+    return NULL;
+  }
   d = volume_find_device (volume, name);
   if (d == NULL) {
     /* The name is a stranger's: it is cut, and never a format. */
@@ -193,7 +199,7 @@ dm_open (int readonly)
     return NULL;
   }
   if (d->snapshot != NULL && !snapshot_is_valid (d->snapshot)) {
-    nbdkit_error ("export '%s': the snapshot is invalid", d->name);
+    nbdkit_error ("export '%s': its store is marked invalid", d->name);
     nbdkit_set_error (EIO);
     return NULL;
   }

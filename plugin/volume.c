@@ -549,6 +549,25 @@ volume_find_device (struct volume *volume, const char *name)
   return NULL;
 }
 
+bool
+volume_invalid_reason (struct volume *volume, const char *name, char *reason,
+                       size_t size)
+{
+  const struct manifest_snapshot *s;
+  int index;
+
+  if (volume->manifest == NULL)
+    return false;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->manifest_lock);
+  index = manifest_find_snapshot (volume->manifest, name);
+  if (index < 0)
+    return false;
+  s = &volume->manifest->snapshots[index];
+  snprintf (reason, size, "%s",
+            s->reason != NULL ? s->reason : "its store is marked invalid");
+  return s->state == SNAPSHOT_INVALID;
+}
+
 struct mirror *
 volume_get_mirror (struct volume *volume)
 {

@@ -12,6 +12,7 @@
 #define DM_VOLUME_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "mirror.h"
@@ -101,6 +102,12 @@ struct volume_device *volume_get_device (struct volume *volume, unsigned index);
 /* The device for the export NAME, or NULL. */
 struct volume_device *volume_find_device (struct volume *volume,
                                           const char *name);
+
+/* Copy to REASON why the snapshot NAME is invalid.  Returns false if there
+ * is no snapshot of that name, or it is valid.
+ */
+bool volume_invalid_reason (struct volume *volume, const char *name,
+                            char *reason, size_t size);
 
 struct mirror *volume_get_mirror (struct volume *volume);
 

@@ -65,10 +65,16 @@ for value in 1 512 191K 196607; do
 done
 refuse 'cow-size=12288' 'give at least 3145728' a.img meta=meta \
   snapshot=s chunk-size=1M cow-size=12K
-# Only the file system knows what it can hold.
-refuse_late 'snapshot s.*s\.cow' 'smaller cow-size=' a.img meta=new.d \
-  snapshot=s cow-size=7E
-test ! -e new.d/s.cow || fail "the store of a snapshot not taken is there"
+# Only the file system knows what it can hold: some take a sparse file of any
+# size.
+knows_limit=no
+truncate -s 7E "$TMP/huge" 2>"$TMP/huge.log" || knows_limit=yes
+rm -f "$TMP/huge"
+if test $knows_limit = yes; then
+  refuse_late 'snapshot s.*s\.cow' 'smaller cow-size=' a.img meta=new.d \
+    snapshot=s cow-size=7E
+  test ! -e new.d/s.cow || fail "the store of a snapshot not taken is there"
+fi
 
 # Words.
 for key in sync read-policy direct on-cow-error; do
@@ -96,8 +102,10 @@ refuse 'meta=' 'give a folder' a.img meta=
 refuse 'meta=other' 'already' a.img meta=meta meta=other
 refuse 'meta=.*z{40}' 'too long' a.img "meta=$long"
 
-refuse_late 'new\.img' 'smaller size=' new.img new2.img size=7E
-test ! -e new.img || fail "a leg of a volume not made is there"
+if test $knows_limit = yes; then
+  refuse_late 'new\.img' 'smaller size=' new.img new2.img size=7E
+  test ! -e new.img || fail "a leg of a volume not made is there"
+fi
 
 # The first key is wrong, and later ones are not looked at.
 refuse 'sync=1' 'must be one of' sync=1 missing.img meta=newer.d
