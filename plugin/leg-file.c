@@ -129,8 +129,8 @@ read_disk_serial (unsigned major_number, unsigned minor_number,
                   char serial[LEG_IDENTITY_BYTES / 2])
 {
   static const char *const names[] = {
-    "wwid",    "device/wwid", "device/serial",     "serial",
-    "dm/uuid", "md/uuid",     "loop/backing_file",
+    "wwid",    "device/wwid", "device/serial", "serial",
+    "dm/uuid", "dm/name",     "md/uuid",       "loop/backing_file",
   };
   char folder[64], partition[16] = "";
   char value[LEG_IDENTITY_BYTES / 2 - sizeof partition - 1];

@@ -417,21 +417,30 @@ is_as_it_was (const struct manifest *m, const struct volume_leg *leg)
   return !m->is_clean || strcmp (stamp, leg->known->stamp) == 0;
 }
 
-/* A disk that cannot be told from others may be another one behind the
- * same name.  While all legs are equal that does no harm; when they are not,
- * the wrong one may be taken for the right one.
+/* True if LEG is a disk that cannot be told from others, in a volume whose
+ * legs are not all equal: it may be another one behind the same name, and
+ * the wrong one would be taken for the right one.
  */
-static int
-check_weak_identities (const struct manifest *m, const struct volume_legs *legs)
+static bool
+is_doubtful (const struct manifest *m, const struct volume_leg *leg)
 {
-  bool is_degraded = false;
   unsigned i;
 
+  if (leg->bdev == NULL || !leg_identity_is_weak (leg->identity))
+    return false;
   for (i = 0; i < m->leg_count; ++i)
-    is_degraded = is_degraded || m->legs[i].state != LEG_IN_SYNC;
-  for (i = 0; is_degraded && i < legs->count; ++i) {
-    if (legs->legs[i].bdev == NULL ||
-        !leg_identity_is_weak (legs->legs[i].identity))
+    if (m->legs[i].state != LEG_IN_SYNC)
+      return true;
+  return false;
+}
+
+static int
+say_no_source (const struct manifest *m, const struct volume_legs *legs)
+{
+  unsigned i;
+
+  for (i = 0; i < legs->count; ++i) {
+    if (!is_doubtful (m, &legs->legs[i]))
       continue;
     log_error ("leg %u (%s): the volume is degraded, and this disk has no "
                "serial number by which to tell if it is the one that is "
@@ -439,7 +448,10 @@ check_weak_identities (const struct manifest *m, const struct volume_legs *legs)
                i, legs->legs[i].shown);
     return -EINVAL;
   }
-  return 0;
+  log_error ("none of the legs that were in sync is the file that it was, "
+             "so none can be trusted; put them back, or name first the "
+             "leg that is right and give sync=full");
+  return -EINVAL;
 }
 
 /* As the manifest says, for each leg the file that it was. */
@@ -448,10 +460,7 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs)
 {
   bool has_source = false, any_same = false;
   unsigned i;
-  int r = check_weak_identities (m, legs);
 
-  if (r < 0)
-    return r;
   for (i = 0; i < legs->count; ++i)
     if (is_as_it_was (m, &legs->legs[i]))
       any_same = true;
@@ -459,7 +468,8 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs)
     struct volume_leg *leg = &legs->legs[i];
     bool is_replaced = any_same && !is_as_it_was (m, leg);
 
-    if (leg->known->state == LEG_IN_SYNC && leg->bdev != NULL && !is_replaced)
+    if (leg->known->state == LEG_IN_SYNC && leg->bdev != NULL && !is_replaced &&
+        !is_doubtful (m, leg))
       leg->state = LEG_IN_SYNC;
     else
       leg->state = LEG_RECOVERING;
@@ -476,12 +486,8 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs)
       legs->primary = i;
     has_source = has_source || leg->state == LEG_IN_SYNC;
   }
-  if (!has_source) {
-    log_error ("none of the legs that were in sync is the file that it was, "
-               "so none can be trusted; put them back, or name first the "
-               "leg that is right and give sync=full");
-    return -EINVAL;
-  }
+  if (!has_source)
+    return say_no_source (m, legs);
   /* Copies of the legs may have been made at different times. */
   legs->is_in_sync = m->is_clean && any_same;
   if (!any_same && legs->count > 1)
