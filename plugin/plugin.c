@@ -565,4 +565,7 @@ static struct nbdkit_plugin plugin = {
   .cache = dm_cache,
 };
 
+/* nbdkit-plugin.h leaves this function, made by the macro below, undeclared. */
+struct nbdkit_plugin *plugin_init (void);
+
 NBDKIT_REGISTER_PLUGIN (plugin)

@@ -45,5 +45,5 @@ test "$line" = ready || fail "idle clients: $line"
 "$(helper nbd-io)" "$(uri vol)" 'write 0 4096 2' 'read 0 4096 2' flush
 exec {idle_in}>&-
 wait "$idle"
-stop_nbdkit vol
+stop_worn_nbdkit vol
 same "$TMP/a.img" "$TMP/b.img"

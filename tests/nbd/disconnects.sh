@@ -28,7 +28,7 @@ start -t 1
 "$rude" "$(sock vol)" cut 7
 "$rude" "$(sock vol)" garbage 1
 "$io" "$(uri vol)" 'read 0 1000 0x00' 'read 4000 100K 0x00'
-stop_nbdkit vol
+stop_worn_nbdkit vol
 
 # Only the sending ends in the middle.
 start
@@ -40,5 +40,5 @@ start
 # Nobody's locks were left behind: every sector can be written.
 "$io" "$(uri vol)" 'write 0 1M 5 fua' 'read 0 1M 5'
 wait_insync "$TMP/vol.d"
-stop_nbdkit vol
+stop_worn_nbdkit vol
 same "$TMP/a.img" "$TMP/b.img"
