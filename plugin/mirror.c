@@ -242,17 +242,24 @@ static void
 fan_out_init (struct mirror *m, struct fan_out *f, enum leg_op op,
               sector_t sector, sector_t count)
 {
+  /* Which leg comes first changes from page to page, so that writers of
+   * different pages do not queue up for the lock of the same file.
+   */
+  unsigned leg = (unsigned) (sector >> 3) % m->leg_count;
   unsigned i;
 
   f->op = op;
   f->count = 0;
   for (i = 0; i < m->leg_count; ++i) {
-    if (leg_get_state (&m->legs[i]) == LEG_FAILED)
-      continue;
-    f->legs[f->count] = i;
-    f->where[f->count] = (struct io_region){ m->legs[i].bdev, sector, count };
-    f->errors[f->count] = 0;
-    f->count++;
+    if (leg_get_state (&m->legs[leg]) != LEG_FAILED) {
+      f->legs[f->count] = leg;
+      f->where[f->count] = (struct io_region){ m->legs[leg].bdev, sector,
+                                               count };
+      f->errors[f->count] = 0;
+      f->count++;
+    }
+    if (++leg == m->leg_count)
+      leg = 0;
   }
 }
 
