@@ -120,7 +120,7 @@ struct bdev_ops {
  *   -ENOTBLK     SPEC is neither a regular file nor a block device
  *   -EINVAL      its size is not a whole number of sectors; or both
  *                BDEV_OPEN_DIRECT and BDEV_OPEN_BUFFERED
- *   -EFBIG       its size is more than SECTOR_MAX
+ *   -EFBIG       its size is more than SECTOR_MAX: a disk only, no file can be
  *   -EBUSY       another process has it (BDEV_OPEN_EXCLUSIVE)
  *   -EOPNOTSUPP  BDEV_OPEN_DIRECT cannot be had there
  *   -ENOMEM      no memory
