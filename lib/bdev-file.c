@@ -39,6 +39,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "bdev-impl.h"
 #include "bits.h"
 #include "block-device.h"
 #include "group-sync.h"
@@ -571,15 +572,17 @@ err_free_file:
 }
 
 int
-bdev_open (const char *spec, unsigned flags, struct block_device **bdev)
+bdev_file_open (const char *path, const struct bdev_options *options,
+                struct block_device **bdev)
 {
+  unsigned flags = options->flags;
   /* O_NONBLOCK: opening a named pipe by mistake must not hang. */
   int oflags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   struct stat st;
   int fd, r;
 
   oflags |= flags & BDEV_OPEN_READ_ONLY ? O_RDONLY : O_RDWR;
-  if (stat (spec, &st) == -1)
+  if (stat (path, &st) == -1)
     return -errno;
   if (S_ISDIR (st.st_mode))
     return -EISDIR;
@@ -590,10 +593,10 @@ bdev_open (const char *spec, unsigned flags, struct block_device **bdev)
       !(flags & BDEV_OPEN_READ_ONLY))
     oflags |= O_EXCL;
 
-  fd = open (spec, oflags);
+  fd = open (path, oflags);
   if (fd == -1)
     return -errno;
-  r = bdev_open_fd (fd, spec, flags, bdev);
+  r = bdev_open_fd (fd, path, flags, bdev);
   if (r < 0)
     (void) close (fd);
   return r;

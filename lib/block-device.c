@@ -5,9 +5,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bdev-impl.h"
 #include "bits.h"
 #include "block-device.h"
 #include "checked-math.h"
@@ -30,7 +32,7 @@ bdev_create (const struct bdev_ops *ops, void *handle, const char *name,
   struct block_device *b;
 
   if (ops->struct_size != sizeof *ops || ops->read == NULL ||
-      sectors > SECTOR_MAX)
+      (ops->begin == NULL) != (ops->end == NULL) || sectors > SECTOR_MAX)
     return -EINVAL;
 
   b = malloc (sizeof *b);
@@ -46,6 +48,26 @@ bdev_create (const struct bdev_ops *ops, void *handle, const char *name,
   b->sectors = sectors;
   *bdev = b;
   return 0;
+}
+
+int
+bdev_open (const char *spec, unsigned flags, struct block_device **bdev)
+{
+  const struct bdev_options options = {
+    .struct_size = sizeof options,
+    .flags = flags,
+  };
+
+  return bdev_open_options (spec, &options, bdev);
+}
+
+int
+bdev_open_options (const char *spec, const struct bdev_options *options,
+                   struct block_device **bdev)
+{
+  if (options->struct_size != sizeof *options)
+    return -EINVAL;
+  return bdev_file_open (spec, options, bdev);
 }
 
 void
@@ -206,4 +228,94 @@ bdev_identity (struct block_device *bdev, struct bdev_identity *identity)
   if (bdev->ops->identity == NULL)
     return -EOPNOTSUPP;
   return bdev->ops->identity (bdev->handle, identity);
+}
+
+/* 0 if IO makes sense on the device. */
+static int
+check_io (const struct block_device *bdev, const struct bdev_io *io)
+{
+  int r = 0;
+
+  switch (io->op) {
+  case BDEV_READ:
+  case BDEV_WRITE:
+    r = check_vector (bdev, io->iov, io->iovcnt, io->sector);
+    break;
+  case BDEV_FLUSH:
+    return 0;
+  case BDEV_DISCARD:
+  case BDEV_WRITE_ZEROES:
+    if (!range_is_inside (io->sector, io->count, bdev->sectors))
+      r = -EINVAL;
+    break;
+  default:
+    return -EINVAL;
+  }
+  if (r == 0 && io->op != BDEV_READ && bdev->ops->write == NULL)
+    r = -EROFS;
+  return r;
+}
+
+int
+bdev_begin (struct block_device *bdev, struct bdev_io *io)
+{
+  int r = check_io (bdev, io);
+
+  if (r < 0)
+    return r;
+  if (bdev->ops->begin == NULL)
+    return -EAGAIN;
+  return bdev->ops->begin (bdev->handle, io);
+}
+
+int
+bdev_end (struct block_device *bdev, struct bdev_io *io)
+{
+  return bdev->ops->end (bdev->handle, io);
+}
+
+bool
+bdev_can_begin (const struct block_device *bdev)
+{
+  return bdev->ops->begin != NULL;
+}
+
+void
+bdev_get_limits (const struct block_device *bdev, struct bdev_limits *limits)
+{
+  *limits = (struct bdev_limits){
+    .block_bytes = SECTOR_SIZE,
+    .optimal_bytes = 4096,
+    .max_bytes = UINT_MAX,
+  };
+  if (bdev->ops->limits != NULL)
+    bdev->ops->limits (bdev->handle, limits);
+}
+
+int
+bdev_reconnect (struct block_device *bdev, unsigned flags)
+{
+  if (flags & ~BDEV_RECONNECT_FENCED)
+    return -EINVAL;
+  if (bdev->ops->reconnect == NULL)
+    return -EOPNOTSUPP;
+  return bdev->ops->reconnect (bdev->handle, flags);
+}
+
+int
+bdev_copy (struct block_device *from, sector_t from_sector,
+           struct block_device *to, sector_t to_sector, sector_t count)
+{
+  if (!range_is_inside (from_sector, count, from->sectors) ||
+      !range_is_inside (to_sector, count, to->sectors))
+    return -EINVAL;
+  if (to->ops->write == NULL)
+    return -EROFS;
+  /* Only devices of one kind know each other's handles. */
+  if (from->ops->copy == NULL || from->ops->copy != to->ops->copy)
+    return -EOPNOTSUPP;
+  if (count == 0)
+    return 0;
+  return from->ops->copy (from->handle, from_sector, to->handle, to_sector,
+                          count);
 }

@@ -51,6 +51,44 @@ struct bdev_identity {
   bool is_disk;
 };
 
+/* An operation of a device. */
+enum bdev_op {
+  BDEV_READ,
+  BDEV_WRITE,
+  BDEV_FLUSH, /* the whole device: no memory, no range */
+  BDEV_DISCARD,
+  BDEV_WRITE_ZEROES,
+};
+
+/* One operation that is in flight from bdev_begin to bdev_end.  It stays
+ * the caller's; so do the vector and the memory, which must not be
+ * touched meanwhile.
+ */
+struct bdev_io {
+  enum bdev_op op;
+  unsigned flags;          /* BDEV_FUA, BDEV_UNMAP, BDEV_FAST */
+  const struct iovec *iov; /* reads and writes */
+  int iovcnt;
+  sector_t sector;
+  sector_t count; /* discard, write zeroes */
+
+  /* Another one is about to be begun by this thread: the device may wait
+   * for it, to submit both at once.
+   */
+  bool more;
+
+  void *state[6]; /* the device's own, from begin to end */
+};
+
+/* What a device likes. */
+struct bdev_limits {
+  unsigned block_bytes;   /* smaller parts are read, changed, written */
+  unsigned optimal_bytes; /* preferred size of a request */
+  unsigned max_bytes;     /* larger requests are cut */
+  bool is_direct;         /* O_DIRECT: page cache is not used */
+  bool is_remote;         /* behind a socket */
+};
+
 /* How a device does its work.  HANDLE is what bdev_create was given.
  * All slots may be called from many threads at once and may block.
  * Ranges are inside the device and memory lengths add up to whole
@@ -96,6 +134,32 @@ struct bdev_ops {
   /* Optional (default: -EOPNOTSUPP): say which device this is. */
   int (*identity) (void *handle, struct bdev_identity *identity);
 
+  /* Optional, both or none (default: nothing is ever in flight): start
+   * IO, and wait for its end.  begin must not wait for a device.  It
+   * returns 0, and then end is called once, by the same thread, which may
+   * have begun others in between and ends them in any order; -EAGAIN if
+   * it cannot be done in this way now, and then the blocking slot is
+   * called; or another error, which is that of IO.  end returns 0 or the
+   * error of IO.
+   */
+  int (*begin) (void *handle, struct bdev_io *io);
+  int (*end) (void *handle, struct bdev_io *io);
+
+  /* Optional (default: sectors, no limits): say what is liked. */
+  void (*limits) (void *handle, struct bdev_limits *limits);
+
+  /* Optional (default: -EOPNOTSUPP): connect again a device that has lost
+   * its server (see bdev_reconnect).
+   */
+  int (*reconnect) (void *handle, unsigned flags);
+
+  /* Optional (default: -EOPNOTSUPP): copy COUNT sectors to another device
+   * with these same ops, without going through memory.  On an error any
+   * of them may have been copied.
+   */
+  int (*copy) (void *handle, sector_t sector, void *dest_handle,
+               sector_t dest_sector, sector_t count);
+
   /* Optional: free HANDLE.  Nothing is in flight any more. */
   void (*close) (void *handle);
 };
@@ -126,6 +190,20 @@ struct bdev_ops {
  *   -ENOMEM      no memory
  */
 int bdev_open (const char *spec, unsigned flags, struct block_device **bdev);
+
+/* Choices beyond the flags; 0 is the default of each. */
+struct bdev_options {
+  size_t struct_size; /* sizeof (struct bdev_options) */
+  unsigned flags;     /* BDEV_OPEN_... */
+
+  /* URIs only. */
+  unsigned timeout_ms;  /* a server silent for so long has failed; 30000 */
+  unsigned connections; /* at most so many, if the server allows it; 4 */
+};
+
+/* bdev_open with OPTIONS.  Errors: also -EINVAL for a wrong struct_size. */
+int bdev_open_options (const char *spec, const struct bdev_options *options,
+                       struct block_device **bdev);
 
 /* The same for a descriptor that is already open, called NAME in
  * messages.  On success the device owns FD and closes it; on failure FD
@@ -175,6 +253,50 @@ int bdev_write_zeroes (struct block_device *bdev, sector_t sector,
  */
 int bdev_extent (struct block_device *bdev, sector_t sector, sector_t count,
                  struct bdev_extent *extent);
+
+/* Begin an operation without waiting for its end, and wait for it.  Each
+ * IO that was begun must be ended, by the same thread; several may be in
+ * flight, and be ended in any order.  bdev_begin returns 0, or an error as
+ * the blocking call would, and then there is nothing to end; -EAGAIN: do it
+ * with the blocking call, which is what is faster on this device, or what
+ * it can do just now.  bdev_end returns 0 or the error of IO.
+ */
+int bdev_begin (struct block_device *bdev, struct bdev_io *io);
+int bdev_end (struct block_device *bdev, struct bdev_io *io);
+
+/* True if bdev_begin does not always return -EAGAIN. */
+bool bdev_can_begin (const struct block_device *bdev);
+
+/* What the device likes; never fails. */
+void bdev_get_limits (const struct block_device *bdev,
+                      struct bdev_limits *limits);
+
+/* Connect again a device that has failed with its server: after a time-out
+ * or a lost connection all its calls fail until this succeeds.
+ *
+ * What had been sent may still reach the disk while the old server lives.
+ * So the old connections are closed first, and only when the server has
+ * closed its side too, after doing all that it had received, is a new one
+ * made.  BDEV_RECONNECT_FENCED: the caller knows that the old server cannot
+ * write any more (it was switched off), so nothing is waited for.
+ *
+ * Returns 0 (also if the device had not failed), or
+ *   -EOPNOTSUPP  not a device with a server
+ *   -EBUSY       the old server may still write: try again later
+ *   others       of connecting; -ESTALE: the export has changed its size
+ * and the device stays as it was.
+ */
+#define BDEV_RECONNECT_FENCED (1U << 0)
+int bdev_reconnect (struct block_device *bdev, unsigned flags);
+
+/* Copy between two devices without going through this program's memory,
+ * where that is possible.  The range must be inside both (-EINVAL).  The
+ * copy may share space with the source on file systems that can do so.
+ * Returns 0; -EOPNOTSUPP if it is not possible here; -EROFS; or an error
+ * of either device.
+ */
+int bdev_copy (struct block_device *from, sector_t from_sector,
+               struct block_device *to, sector_t to_sector, sector_t count);
 
 /* -EOPNOTSUPP if the device cannot say. */
 int bdev_identity (struct block_device *bdev, struct bdev_identity *identity);

@@ -3,9 +3,8 @@
  *
  * Model: Linux drivers/md/dm-io.c, see dm-io.h for what differs.
  *
- * A synchronous request walks its io_regions one after the other in the
- * calling thread: on a local file a hand-off to another thread costs more
- * than the write.  An asynchronous one becomes a part for each io_region,
+ * A synchronous request is carried out by the calling thread
+ * (dm-io-region.c).  An asynchronous one becomes a part for each io_region,
  * all submitted to the I/O threads at once.
  *
  * Invariants of an asynchronous request:
@@ -23,284 +22,18 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "bits.h"
-#include "checked-math.h"
-#include "dm-io.h"
+#include "dm-io-impl.h"
 #include "io-threads.h"
 #include "list.h"
 #include "sync.h"
 
-/*----- memory ----------------------------------------------------------*/
-
-enum memory_type {
-  MEMORY_NONE, /* operations without data */
-  MEMORY_PAGES,
-  MEMORY_VECTOR,
-  MEMORY_PLAIN,
-};
-
-/* A place in the memory of a request. */
-struct cursor {
-  enum memory_type type;
-  union {
-    struct page_list *pages;
-    struct bio_vec *bvec;
-    char *plain;
-  } at;
-  size_t offset; /* inside the current page or element */
-};
-
-/* At most so many pieces go into one call of a device. */
-#define CURSOR_IOVECS 128
-
-/* Bytes at the cursor, and their address; 0 bytes: the memory ends. */
-static size_t
-cursor_peek (const struct cursor *c, size_t wanted, char **address)
-{
-  switch (c->type) {
-  case MEMORY_PAGES:
-    if (c->at.pages == NULL)
-      return 0;
-    *address = (char *) page_address (c->at.pages->page) + c->offset;
-    return MIN_OF (wanted, DM_PAGE_SIZE - c->offset);
-  case MEMORY_VECTOR:
-    if (c->at.bvec->bv_page == NULL)
-      return 0;
-    *address = (char *) page_address (c->at.bvec->bv_page) +
-               c->at.bvec->bv_offset + c->offset;
-    return MIN_OF (wanted, c->at.bvec->bv_len - c->offset);
-  case MEMORY_PLAIN:
-    *address = c->at.plain + c->offset;
-    return wanted;
-  case MEMORY_NONE:
-    break;
-  }
-  return 0;
-}
-
-static void
-cursor_advance (struct cursor *c, size_t bytes)
-{
-  c->offset += bytes;
-  if (c->type == MEMORY_PAGES && c->offset == DM_PAGE_SIZE) {
-    c->at.pages = c->at.pages->next;
-    c->offset = 0;
-  }
-}
-
-/* Step over elements of a vector that are used up, or empty. */
-static void
-cursor_skip_empty (struct cursor *c)
-{
-  while (c->type == MEMORY_VECTOR && c->at.bvec->bv_page != NULL &&
-         c->offset == c->at.bvec->bv_len) {
-    c->at.bvec++;
-    c->offset = 0;
-  }
-}
-
-/* Describe up to BYTES at the cursor by IOV and step over them.  Pieces
- * next to each other in memory become one.  Returns the bytes described.
- */
-static size_t
-cursor_fill (struct cursor *c, size_t bytes, struct iovec *iov, int *iovcnt)
-{
-  size_t done = 0;
-  int n = 0;
-
-  while (done < bytes) {
-    char *address;
-    size_t len;
-
-    cursor_skip_empty (c);
-    len = cursor_peek (c, bytes - done, &address);
-    if (len == 0)
-      break;
-    if (n > 0 && (char *) iov[n - 1].iov_base + iov[n - 1].iov_len == address)
-      iov[n - 1].iov_len += len;
-    else if (n == CURSOR_IOVECS)
-      break;
-    else
-      iov[n++] = (struct iovec){ .iov_base = address, .iov_len = len };
-    cursor_advance (c, len);
-    done += len;
-  }
-  *iovcnt = n;
-  return done;
-}
-
-/* The same, but whole sectors: a vector may be cut anywhere.  0 if less
- * than a sector can be described at once.
- */
-static size_t
-cursor_fill_sectors (struct cursor *c, uint64_t bytes, struct iovec *iov,
-                     int *iovcnt)
-{
-  struct cursor start = *c;
-  size_t want = (size_t) MIN_OF (bytes, (uint64_t) SIZE_MAX / 2);
-  size_t got = cursor_fill (c, want, iov, iovcnt);
-
-  if (got % SECTOR_SIZE == 0)
-    return got;
-  *c = start;
-  return cursor_fill (c, round_down_to (got, SECTOR_SIZE), iov, iovcnt);
-}
-
-/* Copy a sector between BUFFER and the cursor, and step over it.  Returns
- * -EINVAL if the memory ends before.
- */
-static int
-cursor_copy_sector (struct cursor *c, char *buffer, bool to_buffer)
-{
-  size_t done = 0;
-
-  while (done < SECTOR_SIZE) {
-    char *address;
-    size_t len;
-
-    cursor_skip_empty (c);
-    len = cursor_peek (c, SECTOR_SIZE - done, &address);
-    if (len == 0)
-      return -EINVAL;
-    if (to_buffer)
-      memcpy (buffer + done, address, len);
-    else
-      memcpy (address, buffer + done, len);
-    cursor_advance (c, len);
-    done += len;
-  }
-  return 0;
-}
-
-/*----- one io_region ---------------------------------------------------*/
-
-static void
-zero_memory (struct cursor memory, uint64_t bytes)
-{
-  while (bytes > 0) {
-    char *address;
-    size_t len;
-
-    cursor_skip_empty (&memory);
-    len = cursor_peek (&memory,
-                       (size_t) MIN_OF (bytes, (uint64_t) SIZE_MAX / 2),
-                       &address);
-    if (len == 0)
-      return;
-    memset (address, 0, len);
-    cursor_advance (&memory, len);
-    bytes -= len;
-  }
-}
-
-static unsigned
-bdev_flags (int rw)
-{
-  return (rw & DM_IO_FUA ? BDEV_FUA : 0) | (rw & DM_IO_UNMAP ? BDEV_UNMAP : 0) |
-         (rw & DM_IO_FAST ? BDEV_FAST : 0);
-}
-
-static int
-transfer_vector (const struct io_region *where, int rw, const struct iovec *iov,
-                 int iovcnt, sector_t sector)
-{
-  if ((rw & DM_IO_OP_MASK) == DM_IO_READ)
-    return bdev_read (where->bdev, iov, iovcnt, sector);
-  return bdev_write (where->bdev, iov, iovcnt, sector, bdev_flags (rw));
-}
-
-/* One sector whose memory is in more pieces than go into one call. */
-static int
-transfer_scattered_sector (const struct io_region *where, int rw,
-                           struct cursor *c, sector_t sector)
-{
-  bool is_read = (rw & DM_IO_OP_MASK) == DM_IO_READ;
-  char buffer[SECTOR_SIZE];
-  struct iovec iov = { .iov_base = buffer, .iov_len = sizeof buffer };
-  struct cursor start = *c;
-  int r;
-
-  /* Also for a read: is there memory for it? */
-  r = cursor_copy_sector (c, buffer, true);
-  if (r == 0)
-    r = transfer_vector (where, rw, &iov, 1, sector);
-  if (r == 0 && is_read)
-    r = cursor_copy_sector (&start, buffer, false);
-  return r;
-}
-
-static int
-transfer_region (const struct io_region *where, int rw, struct cursor memory)
-{
-  struct iovec iov[CURSOR_IOVECS];
-  struct cursor c = memory;
-  sector_t sector = where->sector;
-  sector_t left = where->count;
-  int r = 0;
-
-  /* Checked here because sectors are about to be added up. */
-  if (!range_is_inside (sector, left, bdev_sectors (where->bdev)))
-    r = -EINVAL;
-  while (r == 0 && left > 0) {
-    int iovcnt;
-    size_t bytes = cursor_fill_sectors (&c, sector_to_bytes (left), iov,
-                                        &iovcnt);
-
-    if (bytes > 0)
-      r = transfer_vector (where, rw, iov, iovcnt, sector);
-    else {
-      bytes = SECTOR_SIZE;
-      r = transfer_scattered_sector (where, rw, &c, sector);
-    }
-    sector += bytes >> SECTOR_SHIFT;
-    left -= bytes >> SECTOR_SHIFT;
-  }
-  if (r < 0 && (rw & DM_IO_OP_MASK) == DM_IO_READ &&
-      where->count <= SECTOR_MAX) /* else nobody has so much memory */
-    zero_memory (memory, sector_to_bytes (where->count));
-  return r;
-}
-
-/* Do what RW says on one io_region.  Returns 0 or a negative errno. */
-static int
-do_region (const struct io_region *where, int rw, struct cursor memory)
-{
-  int r = 0;
-
-  if ((rw & DM_IO_PREFLUSH) || (rw & DM_IO_OP_MASK) == DM_IO_FLUSH)
-    r = bdev_flush (where->bdev);
-  if (r < 0 || where->count == 0)
-    return r;
-
-  switch (rw & DM_IO_OP_MASK) {
-  case DM_IO_READ:
-  case DM_IO_WRITE:
-    return transfer_region (where, rw, memory);
-  case DM_IO_DISCARD:
-    return bdev_discard (where->bdev, where->sector, where->count,
-                         bdev_flags (rw));
-  case DM_IO_WRITE_ZEROES:
-    return bdev_write_zeroes (where->bdev, where->sector, where->count,
-                              bdev_flags (rw));
-  default: /* flush: done */
-    return 0;
-  }
-}
-
 /*----- requests --------------------------------------------------------*/
-
-struct request {
-  unsigned num_regions;
-  const struct io_region *where;
-  int rw;
-  struct cursor memory;
-};
 
 /* Refuse what makes no sense, before anything is done. */
 static int
-check_request (const struct request *rq)
+check_request (const struct dm_io_request *rq)
 {
   const int write_flags = DM_IO_FUA | DM_IO_PREFLUSH;
   int flags = rq->rw & ~DM_IO_OP_MASK;
@@ -326,21 +59,14 @@ check_request (const struct request *rq)
 }
 
 static int
-do_sync (const struct request *rq, unsigned long *error_bits, int *errors)
+do_sync (const struct dm_io_request *rq, unsigned long *error_bits, int *errors)
 {
-  unsigned long bits = 0;
-  unsigned i;
+  unsigned long bits;
   int r = check_request (rq);
 
   if (r < 0)
     return r;
-  for (i = 0; i < rq->num_regions; ++i) {
-    r = do_region (&rq->where[i], rq->rw, rq->memory);
-    if (r < 0)
-      bits |= 1UL << i;
-    if (errors != NULL)
-      errors[i] = r;
-  }
+  bits = dm_io_do_regions (rq, errors);
   if (error_bits != NULL)
     *error_bits = bits;
   return bits == 0 ? 0 : -EIO;
@@ -495,7 +221,7 @@ do_part (struct io_work *work)
 {
   struct part *part = list_entry (work, struct part, work);
   struct async *async = part->async;
-  int r = do_region (&part->where, async->rw, async->memory);
+  int r = dm_io_do_region (&part->where, async->rw, async->memory);
 
   if (r < 0)
     atomic_fetch_or (&async->error_bits, 1UL << (part - async->parts));
@@ -503,7 +229,7 @@ do_part (struct io_work *work)
 }
 
 static int
-do_async (const struct request *rq, io_notify_fn fn, void *context)
+do_async (const struct dm_io_request *rq, io_notify_fn fn, void *context)
 {
   /* No io_regions at all still takes a part, to call `fn` elsewhere. */
   static const struct io_region nothing;
@@ -545,10 +271,10 @@ do_async (const struct request *rq, io_notify_fn fn, void *context)
 
 /*----- the calls -------------------------------------------------------*/
 
-static struct request
+static struct dm_io_request
 request_of (unsigned num_regions, const struct io_region *where, int rw)
 {
-  return (struct request){
+  return (struct dm_io_request){
     .num_regions = num_regions,
     .where = where,
     .rw = rw,
@@ -557,7 +283,7 @@ request_of (unsigned num_regions, const struct io_region *where, int rw)
 }
 
 static int
-set_pages (struct request *rq, struct page_list *pl, unsigned offset)
+set_pages (struct dm_io_request *rq, struct page_list *pl, unsigned offset)
 {
   /* The first page from OFFSET on, later ones from their start. */
   if (offset >= DM_PAGE_SIZE)
@@ -569,7 +295,7 @@ set_pages (struct request *rq, struct page_list *pl, unsigned offset)
 }
 
 static void
-set_vector (struct request *rq, struct bio_vec *bvec)
+set_vector (struct dm_io_request *rq, struct bio_vec *bvec)
 {
   if (bvec == NULL)
     return;
@@ -578,7 +304,7 @@ set_vector (struct request *rq, struct bio_vec *bvec)
 }
 
 static void
-set_plain (struct request *rq, void *data)
+set_plain (struct dm_io_request *rq, void *data)
 {
   if (data == NULL)
     return;
@@ -591,7 +317,7 @@ dm_io_sync (unsigned int num_regions, struct io_region *where, int rw,
             struct page_list *pl, unsigned int offset,
             unsigned long *error_bits)
 {
-  struct request rq = request_of (num_regions, where, rw);
+  struct dm_io_request rq = request_of (num_regions, where, rw);
   int r = set_pages (&rq, pl, offset);
 
   return r < 0 ? r : do_sync (&rq, error_bits, NULL);
@@ -601,7 +327,7 @@ int
 dm_io_sync_bvec (unsigned int num_regions, struct io_region *where, int rw,
                  struct bio_vec *bvec, unsigned long *error_bits)
 {
-  struct request rq = request_of (num_regions, where, rw);
+  struct dm_io_request rq = request_of (num_regions, where, rw);
 
   set_vector (&rq, bvec);
   return do_sync (&rq, error_bits, NULL);
@@ -618,7 +344,7 @@ int
 dm_io_sync_vm_errors (unsigned int num_regions, struct io_region *where, int rw,
                       void *data, unsigned long *error_bits, int *errors)
 {
-  struct request rq = request_of (num_regions, where, rw);
+  struct dm_io_request rq = request_of (num_regions, where, rw);
 
   set_plain (&rq, data);
   return do_sync (&rq, error_bits, errors);
@@ -629,7 +355,7 @@ dm_io_async (unsigned int num_regions, struct io_region *where, int rw,
              struct page_list *pl, unsigned int offset, io_notify_fn fn,
              void *context)
 {
-  struct request rq = request_of (num_regions, where, rw);
+  struct dm_io_request rq = request_of (num_regions, where, rw);
   int r = set_pages (&rq, pl, offset);
 
   return r < 0 ? r : do_async (&rq, fn, context);
@@ -639,7 +365,7 @@ int
 dm_io_async_bvec (unsigned int num_regions, struct io_region *where, int rw,
                   struct bio_vec *bvec, io_notify_fn fn, void *context)
 {
-  struct request rq = request_of (num_regions, where, rw);
+  struct dm_io_request rq = request_of (num_regions, where, rw);
 
   set_vector (&rq, bvec);
   return do_async (&rq, fn, context);
@@ -649,7 +375,7 @@ int
 dm_io_async_vm (unsigned int num_regions, struct io_region *where, int rw,
                 void *data, io_notify_fn fn, void *context)
 {
-  struct request rq = request_of (num_regions, where, rw);
+  struct dm_io_request rq = request_of (num_regions, where, rw);
 
   set_plain (&rq, data);
   return do_async (&rq, fn, context);

@@ -5,8 +5,8 @@
  * which they came; others do not notice each other.
  */
 
-#ifndef DM_RANGE_LOCK_H
-#define DM_RANGE_LOCK_H
+#ifndef DMIO_RANGE_LOCK_H
+#define DMIO_RANGE_LOCK_H
 
 #include "list.h"
 #include "sector.h"
@@ -37,4 +37,4 @@ void range_lock_acquire (struct range_lock *rl, struct range_hold *hold,
                          sector_t sector, sector_t count);
 void range_lock_release (struct range_lock *rl, struct range_hold *hold);
 
-#endif /* DM_RANGE_LOCK_H */
+#endif /* DMIO_RANGE_LOCK_H */
