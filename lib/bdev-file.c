@@ -260,6 +260,21 @@ file_flush (void *handle)
   return group_sync (&f->sync, sync_file, f);
 }
 
+/* What is written up to END must not make a file long again that has been
+ * cut short.
+ */
+static int
+check_end (struct bdev_file *f, uint64_t end)
+{
+  int r = 0;
+
+  if (end == f->size_bytes)
+    r = check_length (f);
+  if (r < 0)
+    group_sync_fail (&f->sync, r);
+  return r;
+}
+
 static int
 file_write (void *handle, const struct iovec *iov, int iovcnt, sector_t sector,
             unsigned flags)
@@ -271,13 +286,9 @@ file_write (void *handle, const struct iovec *iov, int iovcnt, sector_t sector,
 
   for (i = 0; i < iovcnt; ++i)
     end += iov[i].iov_len;
-  if (end == f->size_bytes) {
-    r = check_length (f);
-    if (r < 0) {
-      group_sync_fail (&f->sync, r);
-      return r;
-    }
-  }
+  r = check_end (f, end);
+  if (r < 0)
+    return r;
   r = f->is_direct && !is_aligned (iov, iovcnt)
         ? transfer_bounced (f, iov, iovcnt, offset, true)
         : transfer (f, iov, iovcnt, offset, true);
@@ -389,6 +400,43 @@ file_extent (void *handle, sector_t sector, sector_t count,
   return 0;
 }
 
+/* Errors by which copy_file_range says that it can't do it here: other file
+ * systems, the same part of the same file, and those of is_unsupported.
+ */
+static bool
+is_copy_unsupported (int error)
+{
+  return error == EXDEV || error == EINVAL || is_unsupported (error);
+}
+
+/* Copy in the kernel.  Not past the page cache, of which it makes use. */
+static int
+file_copy (void *handle, sector_t sector, void *dest_handle,
+           sector_t dest_sector, sector_t count)
+{
+  struct bdev_file *f = handle, *dest = dest_handle;
+  uint64_t left = sector_to_bytes (count);
+  off_t from = (off_t) sector_to_bytes (sector);
+  off_t to = (off_t) sector_to_bytes (dest_sector);
+  int r;
+
+  if (f->is_disk || dest->is_disk || f->is_direct || dest->is_direct)
+    return -EOPNOTSUPP;
+  r = check_end (dest, (uint64_t) to + left);
+  while (r == 0 && left > 0) {
+    size_t len = (size_t) MIN_OF (left, (uint64_t) SSIZE_MAX);
+    ssize_t n = copy_file_range (f->fd, &from, dest->fd, &to, len, 0);
+
+    if (n > 0)
+      left -= (uint64_t) n;
+    else if (n == 0) /* the source has been cut short */
+      r = -EIO;
+    else if (errno != EINTR)
+      r = is_copy_unsupported (errno) ? -EOPNOTSUPP : -errno;
+  }
+  return r;
+}
+
 static int
 file_identity (void *handle, struct bdev_identity *identity)
 {
@@ -432,7 +480,7 @@ file_close (void *handle)
 #define FILE_READ_OPS \
   .struct_size = sizeof (struct bdev_ops), .read = file_read, \
   .flush = file_flush, .extent = file_extent, .identity = file_identity, \
-  .close = file_close
+  .copy = file_copy, .close = file_close
 
 static const struct bdev_ops file_ops = {
   FILE_READ_OPS,

@@ -106,6 +106,7 @@ check_seams ()
   io+='|fsync|fdatasync|sync_file_range|syncfs|f?truncate|fallocate'
   io+='|posix_fallocate|posix_fadvise|rename(?:at)?2?|unlink(?:at)?'
   io+='|mkdir(?:at)?|rmdir|opendir|link(?:at)?|symlink(?:at)?|lseek|mmap'
+  io+='|copy_file_range'
   io+='|f?l?stat|fstatat|statx|ioctl|fcntl|flock|f(?:re|d)?open|mkstemp'
   mapfile -t files < <(house_files_but \
     'lib/bdev-file\.c|plugin/(leg-file|meta-dir)\.c')
