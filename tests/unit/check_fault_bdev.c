@@ -5,7 +5,10 @@
 #include <config.h>
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
 
+#include "bits.h"
 #include "fault-bdev.h"
 #include "test-util.h"
 
@@ -295,6 +298,293 @@ START_TEST (extents_and_identity)
 }
 END_TEST
 
+/*----- calls in flight -------------------------------------------------*/
+
+/* A call of one sector in flight. */
+struct flight {
+  struct bdev_io io;
+  struct iovec iov;
+  char data[SECTOR_SIZE];
+};
+
+static int
+begin_call (struct flight *f, struct block_device *bdev, enum bdev_op op,
+            sector_t sector, int byte)
+{
+  memset (f->data, byte, sizeof f->data);
+  f->iov = piece (f->data, sizeof f->data);
+  f->io = (struct bdev_io){ .op = op, .sector = sector };
+  if (op == BDEV_READ || op == BDEV_WRITE) {
+    f->io.iov = &f->iov;
+    f->io.iovcnt = 1;
+  }
+  else if (op != BDEV_FLUSH)
+    f->io.count = 1;
+  return bdev_begin (bdev, &f->io);
+}
+
+START_TEST (calls_in_flight_take_effect_where_told)
+{
+  static const enum fault_flight flights[] = { FAULT_AT_END, FAULT_AT_BEGIN };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (flights); ++i) {
+    bool at_begin = flights[i] == FAULT_AT_BEGIN;
+    struct fault_bdev *disk = fault_bdev_create ("d", 8, NULL);
+    struct block_device *bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT);
+    struct flight w, r;
+
+    ck_assert (bdev_can_begin (bdev));
+    fault_bdev_set_flight (disk, flights[i]);
+    ck_assert_int_eq (begin_call (&w, bdev, BDEV_WRITE, 3, 'a'), 0);
+    ck_assert_int_eq (visible_byte (disk, 3), at_begin ? 'a' : 0);
+    ck_assert_int_eq (begin_call (&r, bdev, BDEV_READ, 3, 'z'), 0);
+    ck_assert_int_ne (r.data[0], 'z');
+    ck_assert_uint_eq (fault_bdev_flying (disk), 2);
+    ck_assert_int_eq (bdev_end (bdev, &w.io), 0);
+    ck_assert_int_eq (bdev_end (bdev, &r.io), 0);
+    assert_all_bytes (r.data, 'a', sizeof r.data);
+    ck_assert_int_eq (visible_byte (disk, 3), 'a');
+    ck_assert_int_eq (durable_byte (disk, 3), 0);
+
+    ck_assert_int_eq (begin_call (&r, bdev, BDEV_FLUSH, 0, 0), 0);
+    ck_assert_int_eq (durable_byte (disk, 3), at_begin ? 'a' : 0);
+    ck_assert_int_eq (begin_call (&w, bdev, BDEV_WRITE_ZEROES, 3, 0), 0);
+    ck_assert_int_eq (bdev_end (bdev, &w.io), 0);
+    ck_assert_int_eq (visible_byte (disk, 3), 0);
+    /* The flush does not cover the zeroing, which had not been completed. */
+    ck_assert_int_eq (bdev_end (bdev, &r.io), 0);
+    ck_assert_int_eq (durable_byte (disk, 3), 'a');
+    ck_assert_uint_eq (fault_bdev_pending (disk), 1);
+    ck_assert_int_eq (begin_call (&w, bdev, BDEV_DISCARD, 3, 0), 0);
+    ck_assert_int_eq (bdev_end (bdev, &w.io), 0);
+    ck_assert_uint_eq (fault_bdev_pending (disk), 2);
+
+    ck_assert_uint_eq (fault_bdev_calls (disk, FAULT_ALL), 5);
+    ck_assert_uint_eq (fault_bdev_calls_at_once (disk), 2);
+    ck_assert_uint_eq (fault_bdev_flying (disk), 0);
+    bdev_close (bdev);
+    fault_bdev_destroy (disk);
+  }
+}
+END_TEST
+
+START_TEST (calls_in_flight_go_on_elsewhere)
+{
+  struct fault_trace *trace = fault_trace_create ();
+  struct fault_bdev *disk = fault_bdev_create ("d", 8, trace);
+  struct block_device *bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT);
+  struct flight w[3];
+  char *text;
+  unsigned i;
+
+  fault_bdev_set_flight (disk, FAULT_ELSEWHERE);
+  fault_bdev_gate_shut (disk, FAULT_WRITE, 0, 0);
+  for (i = 0; i < 3; ++i) {
+    ck_assert_int_eq (begin_call (&w[i], bdev, BDEV_WRITE, i, 'a' + (int) i),
+                      0);
+    fault_bdev_gate_wait (disk, i + 1);
+  }
+  for (i = 0; i < 3; ++i)
+    ck_assert_int_eq (visible_byte (disk, i), 0);
+  /* They complete in the order of the gate, and are ended in another. */
+  fault_bdev_gate_pass (disk, 1);
+  ck_assert_int_eq (bdev_end (bdev, &w[0].io), 0);
+  ck_assert_int_eq (visible_byte (disk, 0), 'a');
+  ck_assert_int_eq (visible_byte (disk, 1), 0);
+  fault_bdev_gate_open (disk);
+  ck_assert_int_eq (bdev_end (bdev, &w[2].io), 0);
+  ck_assert_int_eq (bdev_end (bdev, &w[1].io), 0);
+  ck_assert_int_eq (visible_byte (disk, 1), 'b');
+  ck_assert_int_eq (visible_byte (disk, 2), 'c');
+  text = fault_trace_text (trace, FAULT_WRITE | FAULT_BEGIN | FAULT_END);
+  ck_assert_int_eq (strncmp (text,
+                             "d begin-write 0+1, d begin-write 1+1, "
+                             "d begin-write 2+1, d write 0+1, d end-write 0+1,",
+                             86),
+                    0);
+  free (text);
+  text = fault_trace_text (trace, FAULT_ALL | FAULT_END);
+  ck_assert (strstr (text, "d end-write 2+1, d end-write 1+1") != NULL);
+  ck_assert (strstr (text, "begin") == NULL);
+  free (text);
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+  fault_trace_destroy (trace);
+}
+END_TEST
+
+START_TEST (rules_for_begins_and_ends)
+{
+  struct fault_trace *trace = fault_trace_create ();
+  struct fault_bdev *disk = fault_bdev_create ("d", 8, trace);
+  struct block_device *bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT);
+  struct flight w;
+  char *text;
+  unsigned i;
+
+  /* Each third begin from the second on is refused, twice. */
+  fault_bdev_add_rule (disk, &(struct fault_rule){ .ops = FAULT_WRITE,
+                                                   .skip = 1,
+                                                   .every = 3,
+                                                   .times = 2,
+                                                   .error = -EAGAIN,
+                                                   .at_begin = true });
+  for (i = 0; i < 10; ++i) {
+    int r = begin_call (&w, bdev, BDEV_WRITE, 0, 'a');
+
+    ck_assert_int_eq (r, i == 1 || i == 4 ? -EAGAIN : 0);
+    if (r == 0)
+      ck_assert_int_eq (bdev_end (bdev, &w.io), 0);
+    ck_assert_int_eq (write_byte (bdev, 0, 'b', 0), 0); /* no begin */
+  }
+  ck_assert_uint_eq (fault_bdev_refused (disk), 2);
+  ck_assert_uint_eq (fault_bdev_failed (disk), 0);
+  ck_assert_uint_eq (fault_bdev_calls (disk, FAULT_WRITE), 18);
+  fault_bdev_heal (disk);
+
+  fault_trace_reset (trace);
+  fault_bdev_add_rule (disk, &(struct fault_rule){ .ops = FAULT_WRITE,
+                                                   .sector = 2,
+                                                   .count = 1,
+                                                   .at_begin = true });
+  ck_assert_int_eq (begin_call (&w, bdev, BDEV_WRITE, 2, 'a'), -EIO);
+  ck_assert_int_eq (visible_byte (disk, 2), 0);
+  ck_assert_uint_eq (fault_bdev_flying (disk), 0);
+  fault_bdev_heal (disk);
+  fault_bdev_fail_once (disk, FAULT_WRITE, 0);
+  ck_assert_int_eq (begin_call (&w, bdev, BDEV_WRITE, 2, 'a'), 0);
+  ck_assert_int_eq (bdev_end (bdev, &w.io), -EIO);
+  ck_assert_int_eq (visible_byte (disk, 2), 0);
+  ck_assert_uint_eq (fault_bdev_failed (disk), 2);
+  text = fault_trace_text (trace, FAULT_ALL | FAULT_BEGIN | FAULT_END);
+  ck_assert_str_eq (text, "d begin-write 2+1 -5, d begin-write 2+1, "
+                          "d write 2+1 -5, d end-write 2+1 -5");
+  free (text);
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+  fault_trace_destroy (trace);
+}
+END_TEST
+
+/* Odd sectors of the writes in flight have reached the disk. */
+START_TEST (a_crash_tears_what_is_in_flight)
+{
+  unsigned elsewhere;
+
+  for (elsewhere = 0; elsewhere < 2; ++elsewhere) {
+    struct fault_bdev *disk = fault_bdev_create ("d", 8, NULL);
+    struct block_device *bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT);
+    struct flight w[4], flush;
+    unsigned i;
+
+    fault_bdev_gate_shut (disk, FAULT_WRITE, 0, 0);
+    if (elsewhere)
+      fault_bdev_set_flight (disk, FAULT_ELSEWHERE);
+    for (i = 0; i < 4; ++i)
+      ck_assert_int_eq (begin_call (&w[i], bdev, BDEV_WRITE, i, 'a' + (int) i),
+                        0);
+    ck_assert_int_eq (begin_call (&flush, bdev, BDEV_FLUSH, 0, 0), 0);
+    if (elsewhere)
+      fault_bdev_gate_wait (disk, 4);
+    fault_bdev_crash (disk, keep_odd_sectors, NULL);
+    fault_bdev_gate_open (disk);
+    for (i = 0; i < 4; ++i)
+      ck_assert_int_eq (bdev_end (bdev, &w[i].io), -EIO);
+    ck_assert_int_eq (bdev_end (bdev, &flush.io), -EIO);
+    for (i = 0; i < 4; ++i) {
+      ck_assert_int_eq (visible_byte (disk, i), i % 2 == 1 ? 'a' + (int) i : 0);
+      ck_assert_int_eq (durable_byte (disk, i), visible_byte (disk, i));
+    }
+    /* The next life is as any other. */
+    ck_assert_int_eq (begin_call (&w[0], bdev, BDEV_WRITE, 0, 'x'), 0);
+    ck_assert_int_eq (bdev_end (bdev, &w[0].io), 0);
+    ck_assert_int_eq (visible_byte (disk, 0), 'x');
+    bdev_close (bdev);
+    fault_bdev_destroy (disk);
+  }
+}
+END_TEST
+
+START_TEST (bare_devices_have_little_in_flight)
+{
+  struct fault_bdev *disk = fault_bdev_create ("d", 8, NULL);
+  struct block_device *bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT |
+                                                       FAULT_OPEN_BARE);
+  struct flight f;
+
+  ck_assert_int_eq (begin_call (&f, bdev, BDEV_FLUSH, 0, 0), -EAGAIN);
+  ck_assert_int_eq (begin_call (&f, bdev, BDEV_DISCARD, 0, 0), -EAGAIN);
+  ck_assert_int_eq (begin_call (&f, bdev, BDEV_WRITE_ZEROES, 0, 0), -EAGAIN);
+  ck_assert_int_eq (begin_call (&f, bdev, BDEV_WRITE, 0, 'a'), 0);
+  ck_assert_int_eq (bdev_end (bdev, &f.io), 0);
+  ck_assert_int_eq (visible_byte (disk, 0), 'a');
+  bdev_close (bdev);
+  bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT | FAULT_OPEN_READ_ONLY);
+  ck_assert_int_eq (begin_call (&f, bdev, BDEV_WRITE, 0, 'b'), -EROFS);
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+}
+END_TEST
+
+/* In a child: the wrong uses of a call in flight. */
+static struct flight wrong;
+
+static void
+end_it (void *bdev)
+{
+  (void) bdev_end (bdev, &wrong.io);
+}
+
+static void
+use_wrongly (unsigned how)
+{
+  struct fault_bdev *disk = fault_bdev_create ("d", 8, NULL);
+  struct block_device *bdev = fault_bdev_open (disk, FAULT_OPEN_FLIGHT);
+  struct thread thread;
+  struct bdev_io moved;
+
+  must (freopen ("/dev/null", "w", stderr) != NULL);
+  must (begin_call (&wrong, bdev, BDEV_WRITE, 0, 'a') == 0);
+  switch (how) {
+  case 0:
+    end_it (bdev);
+    end_it (bdev);
+    break;
+  case 1:
+    must (thread_start (&thread, "other", end_it, bdev) == 0);
+    thread_join (&thread);
+    break;
+  case 2:
+    moved = wrong.io;
+    (void) bdev_end (bdev, &moved);
+    break;
+  default:
+    bdev_close (bdev);
+    fault_bdev_destroy (disk);
+    break;
+  }
+}
+
+START_TEST (wrong_use_of_calls_in_flight_is_noticed)
+{
+  unsigned how;
+
+  for (how = 0; how < 4; ++how) {
+    pid_t child = fork ();
+    int status;
+
+    ck_assert_int_ge (child, 0);
+    if (child == 0) {
+      use_wrongly (how);
+      _exit (0);
+    }
+    ck_assert_int_eq (waitpid (child, &status, 0), child);
+    ck_assert (WIFSIGNALED (status) && WTERMSIG (status) == SIGABRT);
+  }
+}
+END_TEST
+
 int
 main (void)
 {
@@ -305,6 +595,12 @@ main (void)
     rules_count_and_match,
     the_power_is_cut_for_all_disks,
     extents_and_identity,
+    calls_in_flight_take_effect_where_told,
+    calls_in_flight_go_on_elsewhere,
+    rules_for_begins_and_ends,
+    a_crash_tears_what_is_in_flight,
+    bare_devices_have_little_in_flight,
+    wrong_use_of_calls_in_flight_is_noticed,
     NULL,
   };
 

@@ -11,6 +11,10 @@
  *   2. the rules: the first that matches makes the call fail;
  *   3. the effect and the trace, in one step that no other call of the
  *      disk can divide.
+ * A call in flight (bdev_begin) goes through them when it completes, which
+ * is where fault_bdev_set_flight says; from begin to end it is in the disk.
+ * Ending what is not in flight, or on another thread, is used wrongly.
+ *
  * All functions are thread-safe.  Nothing here fails: what can't be had
  * (memory) and what is used wrongly ends the program with a message.
  *
@@ -18,7 +22,8 @@
  * pending until it is flushed: a flush makes durable what had completed
  * when the flush was called (before the gate).  A write with BDEV_FUA is
  * durable at once, and alone.  The same goes for zeroing and discard.
- * fault_bdev_crash forgets what is pending, or a chosen part of it.
+ * fault_bdev_crash forgets what is pending, or a chosen part of it.  For a
+ * call in flight "called" is begun, and "returned" is completed.
  *
  * Extents: what was never written, discarded, or zeroed with BDEV_UNMAP
  * is a hole.  A new disk is all holes.
@@ -43,6 +48,10 @@ enum fault_op {
   FAULT_DISCARD = 1 << 3,
   FAULT_ZERO = 1 << 4,
   FAULT_ALL = (1 << 5) - 1,
+
+  /* In traces only, with one of the kinds: the steps of a call in flight. */
+  FAULT_BEGIN = 1 << 5,
+  FAULT_END = 1 << 6,
 };
 
 /*----- disks -----------------------------------------------------------*/
@@ -61,13 +70,28 @@ void fault_bdev_destroy (struct fault_bdev *disk);
  * FAULT_OPEN_READ_ONLY: bdev_is_read_only, writes are -EROFS.
  * FAULT_OPEN_BARE: only the required slots: no flush, discard,
  * write_zeroes, extent or identity.
+ * FAULT_OPEN_FLIGHT: calls can be in flight.
  */
 #define FAULT_OPEN_READ_ONLY (1U << 0)
 #define FAULT_OPEN_BARE (1U << 1)
+#define FAULT_OPEN_FLIGHT (1U << 2)
 struct block_device *fault_bdev_open (struct fault_bdev *disk, unsigned flags);
 
 /* Devices open on the disk now. */
 unsigned fault_bdev_open_count (struct fault_bdev *disk);
+
+/* When a call in flight completes. */
+enum fault_flight {
+  FAULT_AT_END,    /* in bdev_end */
+  FAULT_AT_BEGIN,  /* in bdev_begin; if the gate is shut, at the end */
+  FAULT_ELSEWHERE, /* any time, on a thread of its own */
+};
+
+/* For calls begun from now on; a new disk has FAULT_AT_END. */
+void fault_bdev_set_flight (struct fault_bdev *disk, enum fault_flight flight);
+
+/* Calls begun, and not ended yet. */
+unsigned fault_bdev_flying (struct fault_bdev *disk);
 
 /*----- what is on it ---------------------------------------------------*/
 
@@ -85,14 +109,17 @@ void fault_bdev_look_durable (struct fault_bdev *disk, sector_t sector,
 unsigned fault_bdev_pending (struct fault_bdev *disk);
 
 /* Which of the pending sectors have reached the disk all the same: asked
- * for every sector of every pending write, in the order of the writes.
+ * for every sector of every pending write, in the order of the writes, then
+ * of those in flight that have not completed, in the order of their begins.
  * INDEX is that of the write, from 0; what is kept is laid down in order.
  */
 typedef bool (*fault_keep_fn) (void *context, unsigned index, sector_t sector);
 
 /* Lose power: pending writes are gone, but those that KEEP wants (NULL:
  * none).  Afterwards both images are the same and nothing is pending.
- * Rules and gate stay as they are.  Nothing may be in flight.
+ * Rules and gate stay as they are.  Calls in flight are lost: they will
+ * change nothing any more, and end with -EIO.  There may be no blocking
+ * calls.
  */
 void fault_bdev_crash (struct fault_bdev *disk, fault_keep_fn keep,
                        void *context);
@@ -115,6 +142,14 @@ struct fault_rule {
   unsigned times;        /* then so many fail; 0: for ever */
   int error;             /* negative errno; 0: -EIO */
   sector_t sectors_done; /* writes: so many sectors are written first */
+
+  /* After SKIP only each EVERY-th fails, of at most TIMES; 0: all do. */
+  unsigned every;
+
+  /* The begin of calls in flight fails, not the call: only begins count.
+   * With -EAGAIN the call is refused.
+   */
+  bool at_begin;
 };
 
 /* Rules add up, to at most FAULT_RULES_MAX, until they are forgotten.
@@ -134,11 +169,14 @@ void fault_bdev_fail_from (struct fault_bdev *disk, unsigned ops, unsigned k);
 void fault_bdev_fail_range (struct fault_bdev *disk, unsigned ops,
                             sector_t sector, sector_t count);
 
-/* Calls that have failed by a rule, in all. */
+/* Calls that have failed by a rule, in all, and begins that have been
+ * refused by one.
+ */
 unsigned fault_bdev_failed (struct fault_bdev *disk);
+unsigned fault_bdev_refused (struct fault_bdev *disk);
 
 /* Calls of these kinds that have come so far; waiting and failed ones
- * too.
+ * too, but not those refused.
  */
 unsigned fault_bdev_calls (struct fault_bdev *disk, unsigned ops);
 
@@ -170,13 +208,16 @@ void fault_bdev_gate_open (struct fault_bdev *disk);
 
 /*----- the order of things ---------------------------------------------*/
 
-/* One call, recorded in the moment of its effect. */
+/* One call, recorded in the moment of its effect, or a step of one in
+ * flight.
+ */
 struct fault_event {
   const struct fault_bdev *disk;
   enum fault_op op;
   sector_t sector;
   sector_t count; /* of a flush: both 0 */
   unsigned flags; /* BDEV_... */
+  bool more;      /* of a begin */
   int error;      /* 0 or the negative errno that the call returned */
 };
 
@@ -192,7 +233,8 @@ void fault_trace_reset (struct fault_trace *trace);
 /* The events of kinds OPS as text, to be freed by the caller, such as
  *   "cow write 16+8, cow flush, origin write 0+8 fua, origin flush -5"
  * (disk, kind, SECTOR+COUNT but for flushes, flags fua unmap fast, error
- * if any).  Kinds: read write flush discard zero.
+ * if any).  Kinds: read write flush discard zero.  If OPS has FAULT_BEGIN or
+ * FAULT_END, also these: "cow begin-write 16+8 more -11, cow end-write 16+8".
  */
 char *fault_trace_text (struct fault_trace *trace, unsigned ops);
 
