@@ -168,14 +168,14 @@ dm_io_do_region (const struct io_region *where, int rw, struct cursor memory)
 /*----- several io_regions at once --------------------------------------*/
 
 /* At most so many at once; more go one group after the other. */
-#define LANES 8
+#define LANES 16
 
 /* One io_region among them. */
 struct lane {
   const struct io_region *where;
-  struct transfer transfer; /* reads and writes */
-  bool has_more;            /* to begin, or to do */
-  bool is_blocking;         /* it is not to be begun: do it */
+  struct transfer transfer;
+  bool has_more;    /* to begin, or to do */
+  bool is_blocking; /* it is not to be begun: do it */
   bool is_in_flight;
   int error;
   size_t piece_bytes; /* in flight */
@@ -187,15 +187,20 @@ static enum bdev_op
 op_of_rw (int rw)
 {
   switch (rw & DM_IO_OP_MASK) {
-  case DM_IO_WRITE:
-    return BDEV_WRITE;
   case DM_IO_DISCARD:
     return BDEV_DISCARD;
   case DM_IO_WRITE_ZEROES:
     return BDEV_WRITE_ZEROES;
   default:
-    return BDEV_READ;
+    return BDEV_WRITE; /* a read has one io_region */
   }
+}
+
+/* A device that cannot make zeroes: the blocking call writes them. */
+static bool
+is_left_to_blocking (const struct lane *lane, int error)
+{
+  return error == -EOPNOTSUPP && lane->io.op == BDEV_WRITE_ZEROES;
 }
 
 /* Begin IO on LANE, or find that it is to be done, or has failed. */
@@ -207,8 +212,8 @@ lane_begin_io (struct lane *lane, bool more)
   lane->io.more = more;
   r = bdev_begin (lane->where->bdev, &lane->io);
   lane->is_in_flight = r == 0;
-  lane->is_blocking = r == -EAGAIN;
-  if (r < 0 && r != -EAGAIN)
+  lane->is_blocking = r == -EAGAIN || is_left_to_blocking (lane, r);
+  if (r < 0 && !lane->is_blocking)
     lane->error = r;
 }
 
@@ -263,8 +268,7 @@ lane_end (struct lane *lane, int rw)
     return;
   }
   lane->has_more = false;
-  /* A device that cannot zero: the blocking call writes zeroes. */
-  if (lane->error == -EOPNOTSUPP && lane->io.op == BDEV_WRITE_ZEROES)
+  if (is_left_to_blocking (lane, lane->error))
     lane_do (lane, rw);
 }
 
@@ -322,6 +326,19 @@ run_round (struct lane *lanes, unsigned count, int rw)
   return has_more;
 }
 
+/* What bdev_begin would refuse is refused before another lane is told that
+ * this one is about to be begun.
+ */
+static int
+lane_start (struct lane *lane, int rw, struct cursor memory)
+{
+  int r = transfer_start (&lane->transfer, lane->where, rw, memory);
+
+  if (r == 0 && bdev_is_read_only (lane->where->bdev))
+    r = -EROFS;
+  return r;
+}
+
 static void
 run_lanes (struct lane *lanes, unsigned count, int rw, struct cursor memory)
 {
@@ -334,8 +351,8 @@ run_lanes (struct lane *lanes, unsigned count, int rw, struct cursor memory)
 
     lane->has_more = lane->error == 0 && lane->where->count > 0 &&
                      (rw & DM_IO_OP_MASK) != DM_IO_FLUSH;
-    if (lane->has_more && is_transfer (rw))
-      lane->error = transfer_start (&lane->transfer, lane->where, rw, memory);
+    if (lane->has_more)
+      lane->error = lane_start (lane, rw, memory);
     if (lane->error < 0)
       lane->has_more = false;
   }
