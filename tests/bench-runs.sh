@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# The measurements run, and what they print and draw is whole.
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Never judged by speed: the runs are far too short, and targets missed here
+# mean nothing.
+
+set -euo pipefail
+# shellcheck source=tests/functions.sh
+. "$(dirname "$0")/functions.sh"
+
+need awk cmp
+
+bench=$abs_top_srcdir/bench
+programs=$abs_top_builddir/bench
+mkdir "$TMP/shm" "$TMP/disk" "$TMP/out"
+export WORKDIR=$TMP/shm DISKDIR=$TMP/disk OUT=$TMP/out
+
+# has LOG REGEX
+has ()
+{
+  grep -Eq -- "$2" "$TMP/$1.log" || fail "$1 never said: $2"
+}
+
+# rows CSV FIELDS COUNT: so many lines below the names, each whole, and no
+# figure that is not above 0.
+rows ()
+{
+  awk -F, -v fields="$2" -v count="$3" '
+    NF != fields || /,,|,$/ { print "not whole: " $0; bad = 1 }
+    NR > 1 && $(NF - 1) <= 0 { print "no figure: " $0; bad = 1 }
+    END {
+      if (NR - 1 != count) {
+        print NR - 1 " rows, not " count
+        bad = 1
+      }
+      exit bad
+    }' "$1" >&2 || fail "${1##*/} is not well-formed"
+}
+
+# drawn SVG: a whole chart, where there is gnuplot to draw it.
+drawn ()
+{
+  if ! command -v gnuplot >/dev/null; then
+    test ! -e "$1" || fail "there is a chart, and no gnuplot"
+    return 0
+  fi
+  grep -q '<svg' "$1" || fail "${1##*/} is not a chart"
+  grep -q "^</svg>" "$1" || fail "${1##*/} has no end"
+  ! grep -q 'nan' "$1" || fail "${1##*/} has points that are nowhere"
+}
+
+# dm-io.
+
+backings='tmpfs disk'
+runs=2
+if dd if=/dev/zero of="$TMP/disk/probe" bs=4096 count=1 oflag=direct \
+  status=none 2>/dev/null; then
+  backings+=' disk-direct'
+  runs=3
+fi
+PROGRAM=$programs/dm-io SIZE_MB=1 "$bench/run-dm-io.sh" --rounds 2 \
+  --run-ms 4 --regions '1 2 9' --threads '1 3' --backings "$backings" \
+  --subjects 'dm-io pwrite dm-io-async' >"$TMP/dm-io.log" 2>&1 ||
+  fail "run-dm-io.sh ended with status $?"
+has dm-io '^disk, 4096 bytes, 3 threads: dm-io against pwrite'
+has dm-io '^disk, 4096 bytes, 1 thread: dm-io-async against pwrite'
+has dm-io '^ +9( +[0-9]+){6} +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +[0-9.]+$'
+has dm-io '^tmpfs, 4096 bytes, 1 thread .*target 0.95 +(met|MISSED)'
+rows "$TMP/out/bench-dm-io.csv" 8 $((runs * 2 * 3 * 2 * 3))
+drawn "$TMP/out/bench-dm-io.svg"
+
+# One that leaves a file out is fast, and must not pass.
+if "$programs/dm-io" --rounds 1 --run-ms 4 --regions 2 --file-mib 1 \
+  --subjects wrong "$TMP/shm" >"$TMP/wrong.log" 2>&1; then
+  fail "a file that was left out was not noticed"
+fi
+has wrong 'file 1, block [0-9]+: not what was written last: figure void'
+
+# kcopyd.
+
+subjects='kcopyd kcopyd-buffered cp kcopyd-3 cp-3 tee-3'
+scenarios='tmpfs-new tmpfs-overwrite'
+runs=$((5 + 5))
+if [[ $backings = *direct* ]]; then
+  subjects+=' dd'
+  scenarios+=' disk-overwrite'
+  runs=$((6 + 6 + 7))
+fi
+PROGRAM=$programs/kcopyd "$bench/run-kcopyd.sh" --runs 1 --size-mb 2 \
+  --scenarios "$scenarios" --subjects "$subjects" >"$TMP/kcopyd.log" 2>&1 ||
+  fail "run-kcopyd.sh ended with status $?"
+has kcopyd '^tmpfs-overwrite: seconds for 2 MiB$'
+has kcopyd '^kcopyd-3( +[0-9.]+){6}$'
+has kcopyd '^tmpfs-new: cp \(the fastest\) / kcopyd .*>= 1.00 +(met|MISSED)'
+has kcopyd '^tmpfs-new: kcopyd to three / to one .*<= 2.00 +(met|MISSED)'
+rows "$TMP/out/bench-kcopyd.csv" 5 "$runs"
+drawn "$TMP/out/bench-kcopyd.svg"
+
+# A copy that is wrong in one byte is no copy.
+cat >"$TMP/wrong" <<END
+#!/bin/sh
+"$programs/kcopyd" "\$@"
+printf X | dd of=a bs=1 seek=70000 conv=notrunc status=none
+END
+chmod +x "$TMP/wrong"
+if PROGRAM=$TMP/wrong "$bench/run-kcopyd.sh" --runs 1 --size-mb 1 \
+  --scenarios tmpfs-new --subjects kcopyd >"$TMP/wrong.log" 2>&1; then
+  fail "a copy that differs was not noticed"
+fi
+has wrong 'kcopyd: a is not what was copied \(tmpfs-new\): figure void'
+
+# What would be nonsense is refused.
+for arguments in '--rounds 0' '--threads x' '--backings moon' '--moon'; do
+  # shellcheck disable=SC2086
+  if PROGRAM=$programs/dm-io "$bench/run-dm-io.sh" $arguments \
+    >"$TMP/refused.log" 2>&1; then
+    fail "run-dm-io.sh took $arguments"
+  fi
+done
+test -z "$(ls -A "$TMP/shm")" || fail "files were left behind"
