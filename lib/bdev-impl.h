@@ -11,4 +11,28 @@
 int bdev_file_open (const char *path, const struct bdev_options *options,
                     struct block_device **bdev);
 
+/*----- devices of larger blocks: bdev-blocks.c -------------------------*/
+
+#define BDEV_BLOCKS_MAX_BYTES 65536U
+
+/* Make a device of sectors of LOWER, which takes only whole blocks of
+ * BLOCK_BYTES: a power of two, more than a sector, at most
+ * BDEV_BLOCKS_MAX_BYTES.  LOWER must be a whole number of blocks long; it
+ * gets requests of whole blocks only, of any memory, in at most two pieces
+ * more than the request had.  What it can have in flight (begin, end), and
+ * whether it may be written, is asked here and never again.
+ *
+ * A write of parts of blocks reads these blocks, changes them and writes
+ * them; no other write through the same device, of the same blocks or a
+ * part of them, is lost by that.  If a block cannot be read, nothing has
+ * been written.  Zeroing and discard zero parts of blocks in this way.
+ * No memory is needed for all that, but for vectors of more than 128 pieces
+ * (-ENOMEM).
+ *
+ * On success *BDEV, of the same name, owns LOWER and closes it; on failure
+ * LOWER is still the caller's.  Errors: -EINVAL, -ENOMEM.
+ */
+int bdev_blocks_create (struct block_device *lower, unsigned block_bytes,
+                        struct block_device **bdev);
+
 #endif /* DMIO_BDEV_IMPL_H */

@@ -8,7 +8,6 @@
 #include <config.h>
 
 #include <assert.h>
-#include <stdbool.h>
 
 #include "checked-math.h"
 #include "range-lock.h"
@@ -70,4 +69,20 @@ range_lock_release (struct range_lock *rl, struct range_hold *hold)
   list_remove (&hold->link);
   if (rl->waiting > 0)
     cond_broadcast (&rl->released);
+}
+
+bool
+range_lock_is_wanted (struct range_lock *rl, sector_t sector, sector_t count)
+{
+  struct list *link;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rl->lock);
+
+  list_for_each (link, &rl->holds) {
+    struct range_hold *other = list_entry (link, struct range_hold, link);
+
+    if (ranges_overlap (sector, count, other->sector, other->count))
+      return true;
+  }
+  return false;
 }

@@ -8,6 +8,8 @@
 #ifndef DMIO_RANGE_LOCK_H
 #define DMIO_RANGE_LOCK_H
 
+#include <stdbool.h>
+
 #include "list.h"
 #include "sector.h"
 #include "sync.h"
@@ -36,5 +38,9 @@ void range_lock_destroy (struct range_lock *rl);
 void range_lock_acquire (struct range_lock *rl, struct range_hold *hold,
                          sector_t sector, sector_t count);
 void range_lock_release (struct range_lock *rl, struct range_hold *hold);
+
+/* True if somebody holds or wants a part of the range just now. */
+bool range_lock_is_wanted (struct range_lock *rl, sector_t sector,
+                           sector_t count);
 
 #endif /* DMIO_RANGE_LOCK_H */
