@@ -324,7 +324,9 @@ blocks_read (void *handle, const struct iovec *iov, int iovcnt, sector_t sector)
   sector_t count = vector_bytes (iov, iovcnt) >> SECTOR_SHIFT;
   struct cut cut;
 
-  if (count == 0 || is_aligned (b, sector, count))
+  if (count == 0)
+    return 0;
+  if (is_aligned (b, sector, count))
     return bdev_read (b->lower, iov, iovcnt, sector);
   cut = cut_request (b, sector, count);
   return read_cut (b, &cut, iov, iovcnt);
@@ -342,7 +344,7 @@ blocks_write (void *handle, const struct iovec *iov, int iovcnt,
 
   range_lock_acquire (&b->changes, &hold, cut.start, cut.sectors);
   if (count == 0 || is_aligned (b, sector, count))
-    r = bdev_write (b->lower, iov, iovcnt, sector, flags);
+    r = bdev_write (b->lower, iov, iovcnt, cut.start, flags);
   else {
     overtake (b, &cut);
     r = write_cut (b, &cut, iov, iovcnt, flags);
@@ -452,7 +454,7 @@ flight_end (struct blocks *b, struct flight *f)
 
   was_overtaken = f->was_overtaken;
   list_remove (&f->link);
-  list_push_back (&b->free, &f->link);
+  list_push_front (&b->free, &f->link); /* the next one finds it in the cache */
   return was_overtaken;
 }
 

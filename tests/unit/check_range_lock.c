@@ -177,6 +177,25 @@ START_TEST (they_go_in_the_order_in_which_they_came)
 }
 END_TEST
 
+START_TEST (a_range_is_wanted_while_one_has_it_or_waits)
+{
+  struct rig rig;
+
+  rig_create (&rig);
+  ck_assert (!range_lock_is_wanted (&rig.rl, 0, 100));
+  (void) want (&rig, 10, 10);
+  event_count_wait (&rig.got, 1);
+  (void) want (&rig, 15, 15); /* waits */
+  wait_until (waiting_count (&rig.rl) == 1);
+  ck_assert (range_lock_is_wanted (&rig.rl, 19, 1));
+  ck_assert (range_lock_is_wanted (&rig.rl, 25, 100));
+  ck_assert (!range_lock_is_wanted (&rig.rl, 0, 10));
+  ck_assert (!range_lock_is_wanted (&rig.rl, 30, 10));
+  ck_assert (!range_lock_is_wanted (&rig.rl, 12, 0));
+  rig_destroy (&rig);
+}
+END_TEST
+
 START_TEST (one_range_is_a_queue)
 {
   struct rig rig;
@@ -274,6 +293,7 @@ main (void)
     ranges_apart_do_not_notice_each_other,
     ranges_that_overlap_wait,
     they_go_in_the_order_in_which_they_came,
+    a_range_is_wanted_while_one_has_it_or_waits,
     one_range_is_a_queue,
     a_sector_has_one_owner,
     NULL,
