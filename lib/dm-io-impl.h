@@ -20,7 +20,7 @@ struct dm_io_request {
  * errno; after a failed read the memory holds zeroes.
  */
 int dm_io_do_region (const struct io_region *where, int rw,
-                     struct cursor memory);
+                     const struct cursor *memory);
 
 /* The same on all io_regions of RQ, in the calling thread; what its devices
  * can have in flight at once is.  Returns the error bits; ERRORS, if not

@@ -120,23 +120,45 @@ transfer_rest (struct transfer *t)
   return r;
 }
 
+/* Plain memory is in one piece: there is nothing to be searched for. */
 static int
-transfer_region (const struct io_region *where, int rw, struct cursor memory)
+transfer_plain (const struct io_region *where, int rw,
+                const struct cursor *memory)
+{
+  struct iovec iov = { .iov_base = memory->at.plain + memory->offset };
+
+  if (where->count > SIZE_MAX / 2 / SECTOR_SIZE) /* nobody has so much */
+    return -EINVAL;
+  iov.iov_len = sector_to_bytes (where->count);
+  if ((rw & DM_IO_OP_MASK) == DM_IO_READ)
+    return bdev_read (where->bdev, &iov, 1, where->sector);
+  return bdev_write (where->bdev, &iov, 1, where->sector, bdev_flags (rw));
+}
+
+static int
+transfer_region (const struct io_region *where, int rw,
+                 const struct cursor *memory)
 {
   struct transfer t;
-  int r = transfer_start (&t, where, rw, memory);
+  int r;
 
-  if (r == 0)
-    r = transfer_rest (&t);
+  if (memory->type == MEMORY_PLAIN)
+    r = transfer_plain (where, rw, memory);
+  else {
+    r = transfer_start (&t, where, rw, *memory);
+    if (r == 0)
+      r = transfer_rest (&t);
+  }
   if (r < 0 && (rw & DM_IO_OP_MASK) == DM_IO_READ &&
       where->count <= SECTOR_MAX) /* else nobody has so much memory */
-    cursor_zero (memory, sector_to_bytes (where->count));
+    cursor_zero (*memory, sector_to_bytes (where->count));
   return r;
 }
 
 /* What RW says but for flushes. */
 static int
-do_operation (const struct io_region *where, int rw, struct cursor memory)
+do_operation (const struct io_region *where, int rw,
+              const struct cursor *memory)
 {
   switch (rw & DM_IO_OP_MASK) {
   case DM_IO_READ:
@@ -154,7 +176,8 @@ do_operation (const struct io_region *where, int rw, struct cursor memory)
 }
 
 int
-dm_io_do_region (const struct io_region *where, int rw, struct cursor memory)
+dm_io_do_region (const struct io_region *where, int rw,
+                 const struct cursor *memory)
 {
   int r = 0;
 
@@ -254,7 +277,7 @@ lane_do (struct lane *lane, int rw)
   lane->has_more = false;
   lane->error = is_transfer (rw)
                   ? transfer_rest (&lane->transfer)
-                  : do_operation (lane->where, rw, lane->transfer.memory);
+                  : do_operation (lane->where, rw, &lane->transfer.memory);
 }
 
 static void
@@ -404,7 +427,7 @@ dm_io_do_regions (const struct dm_io_request *rq, int *errors)
     if (at_once)
       do_regions_at_once (rq, done, count, group_errors);
     else
-      group_errors[0] = dm_io_do_region (&rq->where[done], rq->rw, rq->memory);
+      group_errors[0] = dm_io_do_region (&rq->where[done], rq->rw, &rq->memory);
     for (i = 0; i < count; ++i) {
       if (group_errors[i] < 0)
         bits |= 1UL << (done + i);

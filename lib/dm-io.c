@@ -221,7 +221,7 @@ do_part (struct io_work *work)
 {
   struct part *part = list_entry (work, struct part, work);
   struct async *async = part->async;
-  int r = dm_io_do_region (&part->where, async->rw, async->memory);
+  int r = dm_io_do_region (&part->where, async->rw, &async->memory);
 
   if (r < 0)
     atomic_fetch_or (&async->error_bits, 1UL << (part - async->parts));
