@@ -12,42 +12,11 @@
 /* So many at once, more go one group after the other. */
 #define AT_ONCE 16
 
-#define STEPS (FAULT_BEGIN | FAULT_END)
-
 static void
 setup_kind (enum disk_kind kind, unsigned count)
 {
   disk_kind = kind;
   setup (count);
-}
-
-/* Begins and ends come in their order: a begin says that there are more if,
- * and only if, the next step is another begin.
- */
-static void
-assert_more_is_exact (void)
-{
-  size_t i, count = fault_trace_count (trace);
-  struct fault_event last = { .op = FAULT_END };
-
-  for (i = 0; i < count; ++i) {
-    struct fault_event e = fault_trace_event (trace, i);
-
-    if (!(e.op & STEPS)) {
-      /* What blocks is no begin.  Effects of what is in flight are none of
-       * ours; here they are at the ends.
-       */
-      if (disk_kind == IN_FLIGHT_TO_END)
-        ck_assert (!(last.op & FAULT_BEGIN) || !last.more);
-      continue;
-    }
-    if ((last.op & FAULT_BEGIN) && last.more)
-      ck_assert (e.op & FAULT_BEGIN);
-    if ((last.op & FAULT_BEGIN) && !last.more && last.error == 0)
-      ck_assert (e.op & FAULT_END);
-    last = e;
-  }
-  ck_assert (!(last.op & FAULT_BEGIN) || !last.more);
 }
 
 #define assert_trace(ops, expected) \

@@ -148,6 +148,13 @@ struct io_region region (unsigned disk, sector_t sector, sector_t count);
 
 #define assert_disk_untouched(i) assert_disk_written (i, 0, 0, 0)
 
+#define STEPS (FAULT_BEGIN | FAULT_END)
+
+/* Begins and ends come in their order: a begin says that there are more if,
+ * and only if, the next step is another begin.
+ */
+void assert_more_is_exact (void);
+
 /* Run TESTS, as unit_main does, on each kind of disk. */
 int dm_io_main (const char *name, const TTest *const *tests);
 
