@@ -287,7 +287,7 @@ lane_end (struct lane *lane, int rw)
   lane->error = bdev_end (lane->where->bdev, &lane->io);
   if (is_transfer (rw)) {
     transfer_advance (&lane->transfer, lane->piece_bytes);
-    lane->has_more = lane->error == 0 && lane->transfer.left > 0;
+    lane->has_more = lane->transfer.left > 0;
     return;
   }
   lane->has_more = false;

@@ -169,20 +169,24 @@ dm_io_put (unsigned int num_pages)
 
 /* A request with room for NUM_PARTS.  Waits for one of the reserve to
  * come back when there is no memory, which it will: those in flight need
- * nothing more to end.
+ * nothing more to end.  But for a thread, so an I/O thread, which calls from
+ * `fn`, does not wait: they may all be doing that.
  */
 static struct async *
 async_alloc (unsigned num_parts)
 {
   struct async *async = malloc (async_bytes (num_parts));
   struct list *link;
+  bool may_wait;
 
   if (async != NULL) {
     async->is_reserved = false;
     return async;
   }
+  may_wait = !io_threads_is_self ();
   mutex_lock (&reserve_lock);
-  while ((link = list_pop_front (&reserve)) == NULL && reserve_capacity > 0)
+  while ((link = list_pop_front (&reserve)) == NULL && may_wait &&
+         reserve_capacity > 0)
     cond_wait (&reserve_grew, &reserve_lock);
   mutex_unlock (&reserve_lock);
   return link != NULL ? list_entry (link, struct async, link) : NULL;

@@ -30,10 +30,10 @@
  *   -EAGAIN, -ENOMEM  no thread or no memory.
  *
  * Threads.  All calls may be made from any thread.  Synchronous calls do
- * the I/O in the calling thread.  Asynchronous ones return at once; `fn`
- * runs on an I/O thread, never in the calling one, and may block only
- * briefly.  It may run before the call has returned: what it needs must be
- * ready before the call.
+ * the I/O in the calling thread.  Asynchronous ones return at once, if there
+ * is memory (see dm_io_get); `fn` runs on an I/O thread, never in the calling
+ * one, and may block only briefly.  It may run before the call has returned:
+ * what it needs must be ready before the call.
  */
 
 #ifndef DMIO_DM_IO_H
@@ -82,11 +82,16 @@ typedef void (*io_notify_fn) (unsigned long error, void *context);
 #endif
 #endif
 
-/* Reserve pages, and what else it takes, so that asynchronous I/O on
- * NUM_PAGES pages makes progress when malloc fails.  Reservations add
- * up; each must be put once, with the same number, when its I/O is done,
- * and not from `fn`.  dm_io_get starts no thread, so it may be called
- * before a fork; the last dm_io_put ends the I/O threads.
+/* Reserve what it takes so that asynchronous I/O on NUM_PAGES pages, in so
+ * many requests, makes progress when malloc fails.  Reservations add up;
+ * each must be put once, with the same number, when its I/O is done, and
+ * not from `fn`.  When malloc fails and more requests are in flight than
+ * were reserved in all, the next one waits until one of them has ended;
+ * from `fn` it fails with -ENOMEM.
+ *
+ * dm_io_get starts no thread, so it may be called before a fork.  The first
+ * asynchronous call does, and fails if it cannot; after it has succeeded
+ * the reservation holds.  The last dm_io_put ends the I/O threads.
  * Returns 0, -ENOMEM (nothing was reserved), or -EINVAL (0 pages, or more
  * than a million in all).
  */

@@ -146,3 +146,16 @@ io_threads_submit (struct io_work *work)
   else if (!is_ending)
     (void) start_thread_locked ();
 }
+
+bool
+io_threads_is_self (void)
+{
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lock);
+
+  for (i = 0; i < thread_count; ++i)
+    if (thread_is_self (&threads[i]))
+      return true;
+  return false;
+}

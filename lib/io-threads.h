@@ -9,6 +9,8 @@
 #ifndef DMIO_IO_THREADS_H
 #define DMIO_IO_THREADS_H
 
+#include <stdbool.h>
+
 #include "list.h"
 
 #define IO_THREADS_MAX 16
@@ -40,5 +42,10 @@ int io_threads_start (void);
  * after io_threads_start has succeeded.
  */
 void io_threads_submit (struct io_work *work);
+
+/* True if the caller runs on an I/O thread, which must not wait for other
+ * work: it may be the only one.
+ */
+bool io_threads_is_self (void);
 
 #endif /* DMIO_IO_THREADS_H */

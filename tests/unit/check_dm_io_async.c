@@ -1,10 +1,9 @@
-/* Unit tests of dm-io: asynchronous calls, and reservations.
+/* Unit tests of dm-io: asynchronous calls and their callbacks.
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
 #include <config.h>
 
-#include "fault-alloc.h"
 #include "dm-io-test.h"
 
 /*----- asynchronous I/O ------------------------------------------------*/
@@ -196,153 +195,15 @@ START_TEST (many_threads_at_once)
 }
 END_TEST
 
-/*----- reservations, and what fails for want of something --------------*/
-
-START_TEST (get_has_limits)
-{
-  ck_assert_int_eq (dm_io_get (0), -EINVAL);
-  ck_assert_int_eq (dm_io_get ((1U << 20) + 1), -EINVAL);
-  ck_assert_int_eq (dm_io_get (UINT_MAX), -EINVAL);
-  ck_assert_int_eq (dm_io_get (3), 0);
-  ck_assert_int_eq (dm_io_get ((1U << 20) - 2), -EINVAL);
-  ck_assert_int_eq (dm_io_get (UINT_MAX - 1), -EINVAL);
-  ck_assert_int_eq (dm_io_get (2), 0);
-  dm_io_put (3);
-  dm_io_put (2);
-}
-END_TEST
-
-START_TEST (get_fails_at_every_allocation)
-{
-  struct memory m = memory_of_kind (PLAIN, 512);
-  struct io_region where;
-  unsigned k;
-  int r = -ENOMEM;
-
-  setup (1);
-  where = region (0, 0, 1);
-  for (k = 0; r != 0; ++k) {
-    fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
-    r = dm_io_get (10);
-    ck_assert_int_eq (r, fault_alloc_stop () > 0 ? -ENOMEM : 0);
-    if (r != 0) /* nothing was reserved */
-      ck_assert_int_eq (submit (1, &where, DM_IO_WRITE, &m, never_called, NULL),
-                        -EINVAL);
-  }
-  ck_assert_uint_eq (k, 11);
-  /* The same with a reservation there already: it stays. */
-  for (k = 0; k < 5; ++k) {
-    fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
-    ck_assert_int_eq (dm_io_get (5), -ENOMEM);
-    ck_assert_uint_eq (fault_alloc_stop (), 1);
-  }
-  dm_io_put (10);
-  memory_free (&m);
-  teardown ();
-}
-END_TEST
-
-START_TEST (async_without_threads)
-{
-  struct memory m = memory_of_kind (PLAIN, 512);
-  struct io_region where;
-  int r;
-
-  setup (1);
-  where = region (0, 0, 1);
-  ck_assert_int_eq (dm_io_get (1), 0);
-  fault_alloc_fail_once (FAULT_ALLOC_THREADS, 0);
-  r = submit (1, &where, DM_IO_WRITE, &m, never_called, NULL);
-  ck_assert_uint_eq (fault_alloc_stop (), 1);
-  ck_assert_int_eq (r, -EAGAIN);
-  fault_alloc_fail_once (FAULT_ALLOC_MEMORY, 0);
-  r = submit (1, &where, DM_IO_WRITE, &m, never_called, NULL);
-  ck_assert_uint_eq (fault_alloc_stop (), 1);
-  ck_assert_int_eq (r, -ENOMEM);
-  dm_io_put (1);
-  assert_disk_untouched (0);
-  memory_free (&m);
-  teardown ();
-}
-END_TEST
-
-/* With a reservation, and one thread, all goes on without malloc, even
- * more requests than were reserved for.
- */
-START_TEST (async_without_malloc)
-{
-  struct memory m = memory_of_kind (PLAIN, 512);
-  struct completion c = { .bits = UNTOUCHED };
-  struct io_region where[DM_IO_MAX_REGIONS];
-  unsigned i;
-
-  setup (2);
-  event_count_init (&c.calls);
-  for (i = 0; i < DM_IO_MAX_REGIONS; ++i)
-    where[i] = region (i % 2, i, 1);
-  memory_fill (&m, 1);
-  ck_assert_int_eq (dm_io_get (2), 0);
-  ck_assert_int_eq (submit (1, where, DM_IO_WRITE, &m, note_completion, &c), 0);
-  event_count_wait (&c.calls, 1);
-
-  fault_alloc_fail_from (FAULT_ALLOC_MEMORY | FAULT_ALLOC_THREADS, 0);
-  for (i = 0; i < 50; ++i)
-    must (submit (DM_IO_MAX_REGIONS, where, DM_IO_WRITE, &m, note_completion,
-                  &c) == 0);
-  event_count_wait (&c.calls, 51);
-  ck_assert_uint_ge (fault_alloc_stop (), 50);
-  ck_assert_uint_eq (c.bits, 0);
-  dm_io_put (2);
-  ck_assert_uint_eq (event_count_get (&c.calls), 51);
-  ck_assert_uint_eq (fault_bdev_calls (disks[0], FAULT_WRITE),
-                     1 + 50 * DM_IO_MAX_REGIONS / 2);
-  event_count_destroy (&c.calls);
-  memory_free (&m);
-  teardown ();
-}
-END_TEST
-
-/* A put that leaves a smaller reservation while I/O is in flight. */
-START_TEST (put_in_parts)
-{
-  struct memory m = memory_of_kind (PLAIN, 512);
-  struct completion c = { .bits = UNTOUCHED };
-  struct io_region where;
-  unsigned i;
-
-  setup (1);
-  event_count_init (&c.calls);
-  where = region (0, 0, 1);
-  ck_assert_int_eq (dm_io_get (1), 0);
-  ck_assert_int_eq (dm_io_get (7), 0);
-  fault_bdev_gate_shut (disks[0], FAULT_ALL, 0, 0);
-  ck_assert_int_eq (submit (1, &where, DM_IO_WRITE, &m, note_completion, &c),
-                    0);
-  fault_bdev_gate_wait (disks[0], 1);
-  dm_io_put (7);
-  for (i = 0; i < 3; ++i) { /* grows and shrinks */
-    ck_assert_int_eq (dm_io_get (20), 0);
-    dm_io_put (20);
-  }
-  fault_bdev_gate_open (disks[0]);
-  event_count_wait (&c.calls, 1);
-  dm_io_put (1);
-  ck_assert_uint_eq (c.bits, 0);
-  event_count_destroy (&c.calls);
-  memory_free (&m);
-  teardown ();
-}
-END_TEST
-
 int
 main (void)
 {
   const TTest *const tests[] = {
-    async_copies_where,    async_is_not_held_up,
-    async_from_fn,         many_threads_at_once,
-    get_has_limits,        get_fails_at_every_allocation,
-    async_without_threads, async_without_malloc,
-    put_in_parts,          NULL,
+    async_copies_where,
+    async_is_not_held_up,
+    async_from_fn,
+    many_threads_at_once,
+    NULL,
   };
 
   return dm_io_main ("dm-io-async", tests);

@@ -22,6 +22,7 @@ struct job {
   pthread_t thread;
   bool has_run;
   bool has_run_twice;
+  bool was_io_thread;
   struct job *next; /* submitted by this one, or NULL */
 };
 
@@ -33,6 +34,7 @@ run_job (struct io_work *work)
   job->thread = pthread_self ();
   job->has_run_twice = job->has_run;
   job->has_run = true;
+  job->was_io_thread = io_threads_is_self ();
   event_count_add (job->started);
   if (job->gate != NULL)
     event_count_wait (job->gate, 1);
@@ -112,12 +114,14 @@ START_TEST (work_runs_once_elsewhere)
     io_threads_submit (&jobs[i].work);
   }
   event_count_wait (&done, 200);
+  ck_assert (!io_threads_is_self ());
   io_threads_put ();
   ck_assert_uint_eq (event_count_get (&done), 200);
   for (i = 0; i < 200; ++i) {
     ck_assert (jobs[i].has_run);
     ck_assert (!jobs[i].has_run_twice);
     ck_assert (!pthread_equal (jobs[i].thread, pthread_self ()));
+    ck_assert (jobs[i].was_io_thread);
   }
   teardown ();
 }
