@@ -10,18 +10,13 @@
  *   cc mirror-a-file.c $(pkg-config --cflags --libs dmio)
  */
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef DMIO_IN_TREE
-#include "kcopyd.h"
-#else
 #include <dmio/kcopyd.h>
-#endif
 
 /* 4 MiB of pages for what is in flight. */
 #define PAGES 1024

@@ -5,6 +5,8 @@
 #ifndef DMIO_DM_IO_MEMORY_H
 #define DMIO_DM_IO_MEMORY_H
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -18,16 +20,17 @@ extern "C" {
  */
 struct page;
 
+/* By way of a number, because strict compilers mind a const that is lost. */
 static inline void *
 page_address (const struct page *page)
 {
-  return (void *) page;
+  return (void *) (uintptr_t) page;
 }
 
 static inline struct page *
 page_of_address (const void *address)
 {
-  return (struct page *) address;
+  return (struct page *) (uintptr_t) address;
 }
 
 /* A list of pages of DM_PAGE_SIZE bytes each, ended by next == NULL. */

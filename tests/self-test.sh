@@ -7,3 +7,4 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bash "$here/check-floors.sh" --self-test
 bash "$here/tidy.sh" --self-test
+bash "$here/symbols.sh" --self-test

@@ -23,11 +23,12 @@ missing ()
     while IFS= read -r name; do
       test -f "tests/unit/$name.c" || echo "$name"
     done
-  # Files, with or without their folder.  Those with a word in capitals stand
-  # for any.
-  grep -ohE '[a-zA-Z0-9/_.-]+\.(sh|[ch]|md|inc)\b' "$@" | LC_ALL=C sort -u |
+  # Files, with or without their folder, but what programs include.  Those with
+  # a word in capitals stand for any.
+  grep -hv '^    #include <' "$@" |
+    grep -oE '[a-zA-Z0-9/_.-]+\.(sh|[ch]|md|inc)\b' | LC_ALL=C sort -u |
     while IFS= read -r name; do
-      [[ ! $name =~ (FEATURE|NAME) ]] || continue
+      [[ ! $name =~ (FEATURE|NAME|PROGRAM) ]] || continue
       test -e "$name" || test -e "tests/$name" || test -e "docs/$name" ||
         test -n "$(find lib plugin tests bench examples scripts docs \
           -path "*/${name#*./}" -print -quit)" || echo "$name"
