@@ -576,7 +576,7 @@ bdev_open_fd (int fd, const char *name, unsigned flags,
   int64_t size;
   int r;
 
-  if ((flags & BDEV_OPEN_DIRECT) && (flags & BDEV_OPEN_BUFFERED))
+  if (!bdev_open_flags_are_valid (flags))
     return -EINVAL;
 
   f = calloc (1, sizeof *f);

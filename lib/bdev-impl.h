@@ -7,6 +7,9 @@
 
 #include "block-device.h"
 
+/* True if FLAGS are flags of bdev_open, and go together. */
+bool bdev_open_flags_are_valid (unsigned flags);
+
 /* bdev_open_options for a path; OPTIONS have been checked. */
 int bdev_file_open (const char *path, const struct bdev_options *options,
                     struct block_device **bdev);

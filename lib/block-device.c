@@ -13,13 +13,23 @@
 #include "bits.h"
 #include "block-device.h"
 #include "checked-math.h"
+#include "versioned.h"
 
 struct block_device {
-  const struct bdev_ops *ops;
+  struct bdev_ops ops;
   void *handle;
   char *name;
   sector_t sectors;
 };
+
+/* The least that makes sense: a device that can be read. */
+#define OPS_MIN_SIZE offsetof (struct bdev_ops, write)
+#define OPTIONS_MIN_SIZE offsetof (struct bdev_options, timeout_ms)
+
+#define OPEN_FLAGS \
+  (BDEV_OPEN_READ_ONLY | BDEV_OPEN_DIRECT | BDEV_OPEN_BUFFERED | \
+   BDEV_OPEN_EXCLUSIVE)
+#define ZERO_FLAGS (BDEV_FUA | BDEV_UNMAP | BDEV_FAST)
 
 /* Zeroes are written from here when a device cannot make them. */
 #define ZERO_BYTES 65536
@@ -31,23 +41,31 @@ bdev_create (const struct bdev_ops *ops, void *handle, const char *name,
 {
   struct block_device *b;
 
-  if (ops->struct_size != sizeof *ops || ops->read == NULL ||
-      (ops->begin == NULL) != (ops->end == NULL) || sectors > SECTOR_MAX)
-    return -EINVAL;
-
   b = malloc (sizeof *b);
   if (b == NULL)
     return -ENOMEM;
+  if (!versioned_copy (&b->ops, sizeof b->ops, OPS_MIN_SIZE, ops) ||
+      b->ops.read == NULL || (b->ops.begin == NULL) != (b->ops.end == NULL) ||
+      sectors > SECTOR_MAX) {
+    free (b);
+    return -EINVAL;
+  }
   b->name = strdup (name);
   if (b->name == NULL) {
     free (b);
     return -ENOMEM;
   }
-  b->ops = ops;
   b->handle = handle;
   b->sectors = sectors;
   *bdev = b;
   return 0;
+}
+
+bool
+bdev_open_flags_are_valid (unsigned flags)
+{
+  return (flags & ~OPEN_FLAGS) == 0 &&
+         ((flags & BDEV_OPEN_DIRECT) == 0 || (flags & BDEV_OPEN_BUFFERED) == 0);
 }
 
 int
@@ -65,9 +83,12 @@ int
 bdev_open_options (const char *spec, const struct bdev_options *options,
                    struct block_device **bdev)
 {
-  if (options->struct_size != sizeof *options)
+  struct bdev_options known;
+
+  if (!versioned_copy (&known, sizeof known, OPTIONS_MIN_SIZE, options) ||
+      !bdev_open_flags_are_valid (known.flags))
     return -EINVAL;
-  return bdev_file_open (spec, options, bdev);
+  return bdev_file_open (spec, &known, bdev);
 }
 
 void
@@ -75,8 +96,8 @@ bdev_close (struct block_device *bdev)
 {
   if (bdev == NULL)
     return;
-  if (bdev->ops->close != NULL)
-    bdev->ops->close (bdev->handle);
+  if (bdev->ops.close != NULL)
+    bdev->ops.close (bdev->handle);
   free (bdev->name);
   free (bdev);
 }
@@ -96,7 +117,7 @@ bdev_sectors (const struct block_device *bdev)
 bool
 bdev_is_read_only (const struct block_device *bdev)
 {
-  return bdev->ops->write == NULL;
+  return bdev->ops.write == NULL;
 }
 
 /* The sectors that IOV holds, or -EINVAL if the range is not inside the
@@ -126,7 +147,7 @@ bdev_read (struct block_device *bdev, const struct iovec *iov, int iovcnt,
 
   if (r < 0)
     return r;
-  return bdev->ops->read (bdev->handle, iov, iovcnt, sector);
+  return bdev->ops.read (bdev->handle, iov, iovcnt, sector);
 }
 
 int
@@ -135,34 +156,37 @@ bdev_write (struct block_device *bdev, const struct iovec *iov, int iovcnt,
 {
   int r = check_vector (bdev, iov, iovcnt, sector);
 
+  if (r == 0 && (flags & ~BDEV_FUA) != 0)
+    r = -EINVAL;
   if (r < 0)
     return r;
-  if (bdev->ops->write == NULL)
+  if (bdev->ops.write == NULL)
     return -EROFS;
-  return bdev->ops->write (bdev->handle, iov, iovcnt, sector, flags);
+  return bdev->ops.write (bdev->handle, iov, iovcnt, sector, flags);
 }
 
 int
 bdev_flush (struct block_device *bdev)
 {
-  if (bdev->ops->flush == NULL)
+  if (bdev->ops.flush == NULL)
     return 0;
-  return bdev->ops->flush (bdev->handle);
+  return bdev->ops.flush (bdev->handle);
 }
 
 int
 bdev_discard (struct block_device *bdev, sector_t sector, sector_t count,
               unsigned flags)
 {
-  if (!range_is_inside (sector, count, bdev->sectors))
+  if (!range_is_inside (sector, count, bdev->sectors) ||
+      (flags & ~BDEV_FUA) != 0)
     return -EINVAL;
-  if (bdev->ops->write == NULL)
+  if (bdev->ops.write == NULL)
     return -EROFS;
-  if (bdev->ops->discard == NULL)
+  if (bdev->ops.discard == NULL)
     return -EOPNOTSUPP;
   if (count == 0)
     return 0;
-  return bdev->ops->discard (bdev->handle, sector, count, flags);
+  return bdev->ops.discard (bdev->handle, sector, count, flags);
 }
 
 static int
@@ -175,7 +199,7 @@ write_zero_buffers (struct block_device *bdev, sector_t sector, sector_t count,
       .iov_base = (void *) zeroes,
       .iov_len = sector_to_bytes (n),
     };
-    int r = bdev->ops->write (bdev->handle, &iov, 1, sector, 0);
+    int r = bdev->ops.write (bdev->handle, &iov, 1, sector, 0);
 
     if (r < 0)
       return r;
@@ -191,14 +215,15 @@ bdev_write_zeroes (struct block_device *bdev, sector_t sector, sector_t count,
 {
   int r = -EOPNOTSUPP;
 
-  if (!range_is_inside (sector, count, bdev->sectors))
+  if (!range_is_inside (sector, count, bdev->sectors) ||
+      (flags & ~ZERO_FLAGS) != 0)
     return -EINVAL;
-  if (bdev->ops->write == NULL)
+  if (bdev->ops.write == NULL)
     return -EROFS;
   if (count == 0)
     return 0;
-  if (bdev->ops->write_zeroes != NULL)
-    r = bdev->ops->write_zeroes (bdev->handle, sector, count, flags);
+  if (bdev->ops.write_zeroes != NULL)
+    r = bdev->ops.write_zeroes (bdev->handle, sector, count, flags);
   if (r == -EOPNOTSUPP && !(flags & BDEV_FAST))
     r = write_zero_buffers (bdev, sector, count, flags);
   return r;
@@ -214,9 +239,9 @@ bdev_extent (struct block_device *bdev, sector_t sector, sector_t count,
     return -EINVAL;
   extent->count = count;
   extent->is_hole = false;
-  if (bdev->ops->extent == NULL)
+  if (bdev->ops.extent == NULL)
     return 0;
-  r = bdev->ops->extent (bdev->handle, sector, count, extent);
+  r = bdev->ops.extent (bdev->handle, sector, count, extent);
   if (r == 0 && (extent->count == 0 || extent->count > count))
     r = -EIO; /* the device answers nonsense */
   return r;
@@ -225,9 +250,24 @@ bdev_extent (struct block_device *bdev, sector_t sector, sector_t count,
 int
 bdev_identity (struct block_device *bdev, struct bdev_identity *identity)
 {
-  if (bdev->ops->identity == NULL)
+  if (bdev->ops.identity == NULL)
     return -EOPNOTSUPP;
-  return bdev->ops->identity (bdev->handle, identity);
+  return bdev->ops.identity (bdev->handle, identity);
+}
+
+/* The flags that an operation may have. */
+static unsigned
+flags_of_op (enum bdev_op op)
+{
+  switch (op) {
+  case BDEV_WRITE:
+  case BDEV_DISCARD:
+    return BDEV_FUA;
+  case BDEV_WRITE_ZEROES:
+    return ZERO_FLAGS;
+  default:
+    return 0;
+  }
 }
 
 /* 0 if IO makes sense on the device. */
@@ -236,6 +276,8 @@ check_io (const struct block_device *bdev, const struct bdev_io *io)
 {
   int r = 0;
 
+  if (io->flags & ~flags_of_op (io->op))
+    return -EINVAL;
   switch (io->op) {
   case BDEV_READ:
   case BDEV_WRITE:
@@ -251,7 +293,7 @@ check_io (const struct block_device *bdev, const struct bdev_io *io)
   default:
     return -EINVAL;
   }
-  if (r == 0 && io->op != BDEV_READ && bdev->ops->write == NULL)
+  if (r == 0 && io->op != BDEV_READ && bdev->ops.write == NULL)
     r = -EROFS;
   return r;
 }
@@ -263,21 +305,21 @@ bdev_begin (struct block_device *bdev, struct bdev_io *io)
 
   if (r < 0)
     return r;
-  if (bdev->ops->begin == NULL)
+  if (bdev->ops.begin == NULL)
     return -EAGAIN;
-  return bdev->ops->begin (bdev->handle, io);
+  return bdev->ops.begin (bdev->handle, io);
 }
 
 int
 bdev_end (struct block_device *bdev, struct bdev_io *io)
 {
-  return bdev->ops->end (bdev->handle, io);
+  return bdev->ops.end (bdev->handle, io);
 }
 
 bool
 bdev_can_begin (const struct block_device *bdev)
 {
-  return bdev->ops->begin != NULL;
+  return bdev->ops.begin != NULL;
 }
 
 void
@@ -288,8 +330,8 @@ bdev_get_limits (const struct block_device *bdev, struct bdev_limits *limits)
     .optimal_bytes = 4096,
     .max_bytes = UINT_MAX,
   };
-  if (bdev->ops->limits != NULL)
-    bdev->ops->limits (bdev->handle, limits);
+  if (bdev->ops.limits != NULL)
+    bdev->ops.limits (bdev->handle, limits);
 }
 
 int
@@ -297,9 +339,9 @@ bdev_reconnect (struct block_device *bdev, unsigned flags)
 {
   if (flags & ~BDEV_RECONNECT_FENCED)
     return -EINVAL;
-  if (bdev->ops->reconnect == NULL)
+  if (bdev->ops.reconnect == NULL)
     return -EOPNOTSUPP;
-  return bdev->ops->reconnect (bdev->handle, flags);
+  return bdev->ops.reconnect (bdev->handle, flags);
 }
 
 int
@@ -309,13 +351,13 @@ bdev_copy (struct block_device *from, sector_t from_sector,
   if (!range_is_inside (from_sector, count, from->sectors) ||
       !range_is_inside (to_sector, count, to->sectors))
     return -EINVAL;
-  if (to->ops->write == NULL)
+  if (to->ops.write == NULL)
     return -EROFS;
   /* Only devices of one kind know each other's handles. */
-  if (from->ops->copy == NULL || from->ops->copy != to->ops->copy)
+  if (from->ops.copy == NULL || from->ops.copy != to->ops.copy)
     return -EOPNOTSUPP;
   if (count == 0)
     return 0;
-  return from->ops->copy (from->handle, from_sector, to->handle, to_sector,
-                          count);
+  return from->ops.copy (from->handle, from_sector, to->handle, to_sector,
+                         count);
 }

@@ -95,7 +95,10 @@ struct bdev_limits {
  * sectors: the caller has checked.  Each returns 0 or a negative errno.
  */
 struct bdev_ops {
-  size_t struct_size; /* sizeof (struct bdev_ops), for later additions */
+  /* sizeof (struct bdev_ops): what later versions add is NULL for programs
+   * that do not have it.
+   */
+  size_t struct_size;
 
   /* Required: fill IOV from SECTOR on.  All or an error. */
   int (*read) (void *handle, const struct iovec *iov, int iovcnt,
@@ -182,9 +185,9 @@ struct bdev_ops {
  * Errors: those of open(2), and
  *   -EISDIR      SPEC is a directory
  *   -ENOTBLK     SPEC is neither a regular file nor a block device
- *   -EINVAL      its size is not a whole number of sectors; or both
- *                BDEV_OPEN_DIRECT and BDEV_OPEN_BUFFERED
- *   -EFBIG       its size is more than SECTOR_MAX: a disk only, no file can be
+ *   -EINVAL      its size is not a whole number of sectors; or an unknown
+ *                flag, or both BDEV_OPEN_DIRECT and BDEV_OPEN_BUFFERED
+ *   -EFBIG       its size is more than SECTOR_MAX, as only a disk can be
  *   -EBUSY       another process has it (BDEV_OPEN_EXCLUSIVE)
  *   -EOPNOTSUPP  BDEV_OPEN_DIRECT cannot be had there
  *   -ENOMEM      no memory
@@ -193,7 +196,7 @@ int bdev_open (const char *spec, unsigned flags, struct block_device **bdev);
 
 /* Choices beyond the flags; 0 is the default of each. */
 struct bdev_options {
-  size_t struct_size; /* sizeof (struct bdev_options) */
+  size_t struct_size; /* sizeof (struct bdev_options): it may grow */
   unsigned flags;     /* BDEV_OPEN_... */
 
   /* URIs only. */
@@ -201,7 +204,9 @@ struct bdev_options {
   unsigned connections; /* at most so many, if the server allows it; 4 */
 };
 
-/* bdev_open with OPTIONS.  Errors: also -EINVAL for a wrong struct_size. */
+/* bdev_open with OPTIONS.  Errors: also -EINVAL for a struct_size that makes
+ * no sense, or of a later version whose additions are used.
+ */
 int bdev_open_options (const char *spec, const struct bdev_options *options,
                        struct block_device **bdev);
 
@@ -213,12 +218,13 @@ int bdev_open_fd (int fd, const char *name, unsigned flags,
                   struct block_device **bdev);
 
 /* Make a device of SECTORS sectors out of OPS and HANDLE.  NAME, copied,
- * is used in messages; OPS must outlive the device.  On success the
- * device owns HANDLE, and OPS->close is called by bdev_close; on failure
- * HANDLE is still the caller's.
+ * is used in messages; OPS is copied too.  On success the device owns
+ * HANDLE, and OPS->close is called by bdev_close; on failure HANDLE is still
+ * the caller's.
  *
- * Errors: -EINVAL (no read slot, or more than SECTOR_MAX sectors),
- * -ENOMEM.
+ * Errors: -EINVAL (no read slot; one of begin and end without the other; a
+ * struct_size that is too small, or of a later version whose additions are
+ * used; more than SECTOR_MAX sectors), -ENOMEM.
  */
 int bdev_create (const struct bdev_ops *ops, void *handle, const char *name,
                  sector_t sectors, struct block_device **bdev);
@@ -234,8 +240,8 @@ sector_t bdev_sectors (const struct block_device *bdev);
 bool bdev_is_read_only (const struct block_device *bdev);
 
 /* The calls behind each operation.  They check the range first.
- * Errors: -EINVAL (outside the device, or memory that is not whole
- * sectors), -EROFS (a write to a read-only device), and what the device
+ * Errors: -EINVAL (outside the device, memory that is not whole sectors,
+ * or a flag that the operation does not have), -EROFS (a write to a read-only device), and what the device
  * returns.
  */
 int bdev_read (struct block_device *bdev, const struct iovec *iov, int iovcnt,

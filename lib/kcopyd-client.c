@@ -17,11 +17,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bits.h"
 #include "clock.h"
 #include "kcopyd-impl.h"
 #include "kcopyd-throttle-impl.h"
+#include "versioned.h"
+
+/* The least that makes sense of public structures. */
+#define OPTIONS_MIN_SIZE offsetof (struct kcopyd_options, sub_job_sectors)
+#define PROGRESS_MIN_SIZE offsetof (struct kcopyd_progress, sectors_queued)
 
 #define SECTORS_PER_PAGE ((sector_t) DM_PAGE_SIZE / SECTOR_SIZE)
 
@@ -179,8 +185,7 @@ client_main (void *arg)
 static int
 check_options (const struct kcopyd_options *options)
 {
-  if (options->struct_size != sizeof *options || options->num_pages == 0 ||
-      options->num_pages > KCOPYD_PAGES_MAX ||
+  if (options->num_pages == 0 || options->num_pages > KCOPYD_PAGES_MAX ||
       options->sub_job_sectors > KCOPYD_SUB_JOB_SECTORS_MAX ||
       options->sub_jobs > KCOPYD_SUB_JOBS_MAX)
     return -EINVAL;
@@ -204,15 +209,18 @@ int
 kcopyd_client_create_options (const struct kcopyd_options *options,
                               struct kcopyd_client **result)
 {
+  struct kcopyd_options known;
   struct kcopyd_client *kc;
-  int r = check_options (options);
+  int r = versioned_copy (&known, sizeof known, OPTIONS_MIN_SIZE, options)
+            ? check_options (&known)
+            : -EINVAL;
 
   if (r < 0)
     return r;
   kc = calloc (1, sizeof *kc);
   if (kc == NULL)
     return -ENOMEM;
-  set_sizes (kc, options);
+  set_sizes (kc, &known);
   list_init (&kc->free_jobs);
   list_init (&kc->all_jobs);
   list_init (&kc->waiting_jobs);
@@ -220,7 +228,7 @@ kcopyd_client_create_options (const struct kcopyd_options *options,
   r = reserve_jobs (kc);
   if (r < 0)
     goto err_free_client;
-  r = page_pool_create (options->num_pages, &kc->pages);
+  r = page_pool_create (known.num_pages, &kc->pages);
   if (r < 0)
     goto err_free_jobs;
   io_threads_get ();
@@ -313,11 +321,14 @@ int
 kcopyd_client_progress (struct kcopyd_client *kc,
                         struct kcopyd_progress *progress)
 {
-  if (progress->struct_size != sizeof *progress)
+  size_t size = progress->struct_size;
+
+  if (size < PROGRESS_MIN_SIZE)
     return -EINVAL;
+  memset (progress, 0, size);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&kc->lock);
-  *progress = kc->progress;
-  progress->struct_size = sizeof *progress;
+  memcpy (progress, &kc->progress, MIN_OF (size, sizeof kc->progress));
+  progress->struct_size = size;
   return 0;
 }

@@ -63,7 +63,7 @@ typedef void (*kcopyd_notify_fn) (int read_err, unsigned int write_err,
 #define KCOPYD_RESERVED_JOBS 8
 
 struct kcopyd_options {
-  size_t struct_size;       /* sizeof (struct kcopyd_options) */
+  size_t struct_size;       /* sizeof (struct kcopyd_options): may grow */
   unsigned num_pages;       /* the reserve, of DM_PAGE_SIZE each: 1 or more */
   sector_t sub_job_sectors; /* a job is done in parts of so much; 0: default */
   unsigned sub_jobs;        /* of one job, in flight at once; 0: default */
@@ -101,7 +101,7 @@ void kcopyd_client_set_throttle (struct kcopyd_client *kc,
 
 /* What a client has done since it was made. */
 struct kcopyd_progress {
-  size_t struct_size;         /* sizeof (struct kcopyd_progress) */
+  size_t struct_size;         /* sizeof (struct kcopyd_progress): may grow */
   uint64_t jobs_started;      /* prepared callbacks too */
   uint64_t jobs_ended;        /* called back, and returned */
   uint64_t sectors_queued;    /* of all jobs */

@@ -34,6 +34,14 @@ read_nothing (void *handle, const struct iovec *iov, int iovcnt,
   return 0;
 }
 
+static int
+begin_nothing (void *handle, struct bdev_io *io)
+{
+  (void) handle;
+  (void) io;
+  return -EAGAIN;
+}
+
 START_TEST (create_checks_its_arguments)
 {
   struct bdev_ops ops = {
@@ -63,6 +71,75 @@ START_TEST (create_checks_its_arguments)
   bdev_close (bdev);
   ck_assert_uint_eq (closed, 1);
   bdev_close (NULL);
+}
+END_TEST
+
+START_TEST (create_takes_older_and_newer_programs)
+{
+  struct {
+    struct bdev_ops ops;
+    void *added[2];
+  } newer = { .ops = { .struct_size = sizeof newer, .read = read_nothing } };
+  struct bdev_ops older = {
+    .struct_size = offsetof (struct bdev_ops, write),
+    .read = read_nothing,
+    .close = count_close, /* an older program had no such member */
+  };
+  struct bdev_ops half = { .struct_size = sizeof half,
+                           .read = read_nothing,
+                           .begin = begin_nothing };
+  struct block_device *bdev = NULL;
+
+  closed = 0;
+  ck_assert_int_eq (bdev_create (&older, NULL, "x", 8, &bdev), 0);
+  memset (&older, 0x55, sizeof older); /* ours was copied */
+  ck_assert (bdev_is_read_only (bdev));
+  bdev_close (bdev);
+  ck_assert_uint_eq (closed, 0);
+
+  ck_assert_int_eq (bdev_create (&newer.ops, NULL, "x", 8, &bdev), 0);
+  bdev_close (bdev);
+  bdev = NULL;
+  newer.added[1] = &newer; /* it wants something that we cannot */
+  ck_assert_int_eq (bdev_create (&newer.ops, NULL, "x", 8, &bdev), -EINVAL);
+  ck_assert_int_eq (bdev_create (&half, NULL, "x", 8, &bdev), -EINVAL);
+  ck_assert_ptr_null (bdev);
+}
+END_TEST
+
+START_TEST (unknown_flags_are_refused)
+{
+  struct fault_bdev *disk = fault_bdev_create ("d", 16, NULL);
+  struct block_device *bdev = fault_bdev_open (disk, 0);
+  struct bdev_options options = { .struct_size = sizeof options,
+                                  .flags = 1U << 4 };
+  char *data = test_alloc_sectors (1);
+  struct bdev_io io = { .op = BDEV_READ, .flags = BDEV_FUA };
+  unsigned bit;
+
+  memset (data, 1, SECTOR_SIZE);
+  for (bit = 0; bit < 32; ++bit) {
+    unsigned flag = 1U << bit;
+
+    ck_assert_int_eq (write_at (bdev, 0, 1, data, flag),
+                      flag == BDEV_FUA ? 0 : -EINVAL);
+    ck_assert_int_eq (bdev_discard (bdev, 0, 1, flag),
+                      flag == BDEV_FUA ? 0 : -EINVAL);
+    ck_assert_int_eq (bdev_write_zeroes (bdev, 0, 1, flag),
+                      bit < 3 ? 0 : -EINVAL);
+    if (bit > 3)
+      ck_assert_int_eq (bdev_open ("/nowhere", flag, &bdev), -EINVAL);
+  }
+  ck_assert_int_eq (bdev_open_options ("/nowhere", &options, &bdev), -EINVAL);
+  options.struct_size = sizeof options.struct_size;
+  options.flags = 0;
+  ck_assert_int_eq (bdev_open_options ("/nowhere", &options, &bdev), -EINVAL);
+  options.struct_size = sizeof options;
+  ck_assert_int_eq (bdev_open_options ("/nowhere", &options, &bdev), -ENOENT);
+  ck_assert_int_eq (bdev_begin (bdev, &io), -EINVAL);
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+  free (data);
 }
 END_TEST
 
@@ -336,6 +413,8 @@ main (void)
 {
   const TTest *const tests[] = {
     create_checks_its_arguments,
+    create_takes_older_and_newer_programs,
+    unknown_flags_are_refused,
     create_fails_at_every_allocation,
     ranges_are_checked_before_the_device,
     read_only_devices_refuse_writes,
