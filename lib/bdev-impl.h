@@ -38,4 +38,26 @@ int bdev_file_open (const char *path, const struct bdev_options *options,
 int bdev_blocks_create (struct block_device *lower, unsigned block_bytes,
                         struct block_device **bdev);
 
+/*----- devices behind a URI: bdev-uri.c, bdev-nbd.c --------------------*/
+
+/* Is SPEC a URI, and not a path?  It is if it begins with a scheme and
+ * "://"; a file of such a name can be had as "./NAME".
+ */
+bool bdev_spec_is_uri (const char *spec);
+
+/* bdev_open_options for a URI; OPTIONS have been checked.  What is wrong
+ * with it, or with its server, is told to the log.
+ */
+int bdev_uri_open (const char *uri, const struct bdev_options *options,
+                   struct block_device **bdev);
+
+/* The same, for one of the schemes of NBD. */
+int bdev_nbd_open (const char *uri, const struct bdev_options *options,
+                   struct block_device **bdev);
+
+/* A copy of URI, to be freed, that may be shown: a password in it is left
+ * out.  NULL: no memory.
+ */
+char *bdev_uri_shown (const char *uri);
+
 #endif /* DMIO_BDEV_IMPL_H */

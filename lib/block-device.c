@@ -88,6 +88,8 @@ bdev_open_options (const char *spec, const struct bdev_options *options,
   if (!versioned_copy (&known, sizeof known, OPTIONS_MIN_SIZE, options) ||
       !bdev_open_flags_are_valid (known.flags))
     return -EINVAL;
+  if (bdev_spec_is_uri (spec))
+    return bdev_uri_open (spec, &known, bdev);
   return bdev_file_open (spec, &known, bdev);
 }
 

@@ -241,8 +241,8 @@ bool bdev_is_read_only (const struct block_device *bdev);
 
 /* The calls behind each operation.  They check the range first.
  * Errors: -EINVAL (outside the device, memory that is not whole sectors,
- * or a flag that the operation does not have), -EROFS (a write to a read-only device), and what the device
- * returns.
+ * or a flag that the operation does not have), -EROFS (a write to a
+ * read-only device), and what the device returns.
  */
 int bdev_read (struct block_device *bdev, const struct iovec *iov, int iovcnt,
                sector_t sector);

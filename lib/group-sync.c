@@ -4,6 +4,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+
 #include "group-sync.h"
 
 void
@@ -21,6 +23,22 @@ group_sync_destroy (struct group_sync *gs)
 {
   cond_destroy (&gs->ended);
   mutex_destroy (&gs->lock);
+}
+
+static void
+start_locked (struct group_sync *gs)
+{
+  gs->started++;
+  gs->is_running = true;
+}
+
+static void
+end_locked (struct group_sync *gs, int result)
+{
+  gs->is_running = false;
+  if (result < 0 && gs->error == 0)
+    gs->error = result;
+  cond_broadcast (&gs->ended);
 }
 
 int
@@ -41,17 +59,32 @@ group_sync (struct group_sync *gs, int (*flush) (void *arg), void *arg)
       cond_wait (&gs->ended, &gs->lock);
       continue;
     }
-    gs->started++;
-    gs->is_running = true;
+    start_locked (gs);
     mutex_unlock (&gs->lock);
     r = flush (arg);
     mutex_lock (&gs->lock);
-    gs->is_running = false;
-    if (r < 0 && gs->error == 0)
-      gs->error = r;
-    cond_broadcast (&gs->ended);
+    end_locked (gs, r);
   }
   return gs->error;
+}
+
+int
+group_sync_begin (struct group_sync *gs)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&gs->lock);
+  if (gs->error < 0)
+    return gs->error;
+  if (gs->is_running)
+    return -EAGAIN;
+  start_locked (gs);
+  return 0;
+}
+
+void
+group_sync_end (struct group_sync *gs, int result)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&gs->lock);
+  end_locked (gs, result);
 }
 
 void
@@ -67,4 +100,13 @@ group_sync_error (struct group_sync *gs)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&gs->lock);
   return gs->error;
+}
+
+void
+group_sync_reset (struct group_sync *gs)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&gs->lock);
+  while (gs->is_running)
+    cond_wait (&gs->ended, &gs->lock);
+  gs->error = 0;
 }

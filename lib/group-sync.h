@@ -37,6 +37,14 @@ void group_sync_destroy (struct group_sync *gs);
  */
 int group_sync (struct group_sync *gs, int (*flush) (void *arg), void *arg);
 
+/* For flushes that are in flight: begin one, if none is running.  Returns 0,
+ * and then group_sync_end is to be called with its result when it has ended,
+ * by any thread, whatever its beginner does meanwhile; -EAGAIN if one is
+ * running: group_sync waits for it; or the error with which all fails.
+ */
+int group_sync_begin (struct group_sync *gs);
+void group_sync_end (struct group_sync *gs, int result);
+
 /* Something else has found that what was written is lost: fail from now
  * on, with ERROR (a negative errno).
  */
@@ -44,5 +52,10 @@ void group_sync_fail (struct group_sync *gs, int error);
 
 /* 0, or the error with which all fails. */
 int group_sync_error (struct group_sync *gs);
+
+/* Forget it: what was lost is going to be written again.  Waits for a flush
+ * that is running.
+ */
+void group_sync_reset (struct group_sync *gs);
 
 #endif /* DMIO_GROUP_SYNC_H */

@@ -109,9 +109,17 @@ check_seams ()
   io+='|copy_file_range'
   io+='|f?l?stat|fstatat|statx|ioctl|fcntl|flock|f(?:re|d)?open|mkstemp'
   mapfile -t files < <(house_files_but \
-    'lib/bdev-file\.c|plugin/(leg-file|meta-dir)\.c')
+    'lib/(bdev-file|nbd-connection)\.c|plugin/(leg-file|meta-dir)\.c')
   calls 'files belong to bdev-file.c, leg-file.c and meta-dir.c' \
     "(?:$io)(?= ?\\()" "${files[@]}"
+
+  io='socket(?:pair)?|accept4?|bind|connect|listen|shutdown|[gs]etsockopt'
+  io+='|recv(?:from|m?msg)?|send(?:to|m?msg)?|p?poll|p?select|epoll_\w+|eventfd'
+  mapfile -t files < <(house_files_but 'lib/nbd-connection\.c')
+  calls 'sockets belong to lib/nbd-connection.c' "(?:$io)(?= ?\\()" "${files[@]}"
+  mapfile -t files < <(house_files_but 'lib/nbd-[a-z]+\.c')
+  matches 'libnbd belongs to lib/nbd-*.c' '^\s*#\s*include\s*<libnbd' \
+    "${files[@]}"
 }
 
 check_silence ()
@@ -347,6 +355,12 @@ self_test ()
   call 'files belong to bdev-file.c' 'return pwrite (n, "a", 1, 0);' \
     lib/clock.c
   call 'files belong to bdev-file.c' 'return rename ("a", "b");'
+  call 'sockets belong to lib/nbd-connection.c: poll' \
+    'return poll (NULL, 0, n);'
+  call 'sockets belong to lib/nbd-connection.c: recv' \
+    'return recv (n, "a", 1, 0);' lib/clock.c
+  planted 'libnbd belongs to lib/nbd-*.c' \
+    'sed -i "6s/\$/\\n#include <libnbd.h>/" lib/clean.c'
   call 'only plugin.c prints: printf' 'return printf ("a");'
   call 'only plugin.c prints: stderr' 'return fflush (stderr);'
   call 'only plugin.c prints: perror' 'perror ("a");'
