@@ -40,11 +40,6 @@ int bdev_blocks_create (struct block_device *lower, unsigned block_bytes,
 
 /*----- devices behind a URI: bdev-uri.c, bdev-nbd.c --------------------*/
 
-/* Is SPEC a URI, and not a path?  It is if it begins with a scheme and
- * "://"; a file of such a name can be had as "./NAME".
- */
-bool bdev_spec_is_uri (const char *spec);
-
 /* bdev_open_options for a URI; OPTIONS have been checked.  What is wrong
  * with it, or with its server, is told to the log.
  */

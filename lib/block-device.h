@@ -210,6 +210,11 @@ struct bdev_options {
 int bdev_open_options (const char *spec, const struct bdev_options *options,
                        struct block_device **bdev);
 
+/* Is SPEC a URI for bdev_open, and not a path?  It is if it begins with a
+ * scheme and "://"; a file of such a name can be had as "./NAME".
+ */
+bool bdev_spec_is_uri (const char *spec);
+
 /* The same for a descriptor that is already open, called NAME in
  * messages.  On success the device owns FD and closes it; on failure FD
  * is still the caller's.

@@ -20,6 +20,8 @@
 #define DEFAULT_CHUNK_BYTES (UINT64_C (64) << 10)
 #define MIN_REGION_BYTES 1024
 #define MAX_REGION_BYTES (UINT64_C (1) << 30)
+#define DEFAULT_LEG_TIMEOUT_MS 30000
+#define MAX_LEG_TIMEOUT 86400 /* seconds: a day */
 #define MIN_CHUNK_BYTES 4096
 #define MAX_CHUNK_BYTES \
   ((uint64_t) EXCEPTION_STORE_MAX_CHUNK_SECTORS * SECTOR_SIZE)
@@ -28,7 +30,8 @@
 #define QUOTE "%.80s"
 
 const char config_help[] =
-  "[leg=]SPEC             (required) A backing file or block device; 1 to 9.\n"
+  "[leg=]SPEC             (required) A backing file, block device or NBD URI;\n"
+  "                       1 to 9.\n"
   "size=SIZE              Size of the volume; creates legs that are absent.\n"
   "meta=DIR               Folder in which the volume is remembered.\n"
   "region-size=SIZE       Unit of resync, a power of two (default 2M).\n"
@@ -38,6 +41,8 @@ const char config_help[] =
   "write-mostly=N         Leg N is read only when no other can be.\n"
   "direct=auto|on|off     O_DIRECT: auto is disks yes, files no.\n"
   "resync-rate=RATE       Bytes a second, 0 is no limit (default 0).\n"
+  "leg-timeout=SECS       An NBD server silent for so long has failed\n"
+  "                       (default 30).\n"
   "snapshot=NAME          Take this snapshot at start, if it is not there.\n"
   "discard-snapshot=NAME  Give this snapshot up at start.\n"
   "chunk-size=SIZE        Copy-on-write unit of new snapshots, 4K to 1M,\n"
@@ -52,6 +57,7 @@ volume_spec_init (struct volume_spec *spec)
   memset (spec, 0, sizeof *spec);
   spec->region_bytes = DEFAULT_REGION_BYTES;
   spec->chunk_bytes = DEFAULT_CHUNK_BYTES;
+  spec->leg_timeout_ms = DEFAULT_LEG_TIMEOUT_MS;
 }
 
 void
@@ -174,7 +180,7 @@ set_leg (struct volume_spec *spec, const char *value)
     return -EINVAL;
   }
   if (value[0] == '\0') {
-    log_error ("leg=: is empty; give a file or a block device");
+    log_error ("leg=: is empty; give a file, a block device or an NBD URI");
     return -EINVAL;
   }
   leg = &spec->legs[spec->leg_count];
@@ -329,6 +335,24 @@ set_resync_rate (struct volume_spec *spec, const char *value)
 }
 
 static int
+set_leg_timeout (struct volume_spec *spec, const char *value)
+{
+  unsigned seconds = 0;
+  const char *p;
+
+  for (p = value; *p >= '0' && *p <= '9' && seconds <= MAX_LEG_TIMEOUT; ++p)
+    seconds = seconds * 10 + (unsigned) (*p - '0');
+  if (p == value || *p != '\0' || seconds == 0 || seconds > MAX_LEG_TIMEOUT) {
+    log_error ("leg-timeout=" QUOTE ": must be a number of seconds, from 1 to "
+               "%d",
+               value, MAX_LEG_TIMEOUT);
+    return -EINVAL;
+  }
+  spec->leg_timeout_ms = seconds * 1000;
+  return 0;
+}
+
+static int
 set_chunk_size (struct volume_spec *spec, const char *value)
 {
   return set_power_of_2 ("chunk-size", value, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES,
@@ -372,12 +396,12 @@ static const struct key keys[] = {
   { "write-mostly", true, set_write_mostly },
   { "direct", false, set_direct },
   { "resync-rate", false, set_resync_rate },
+  { "leg-timeout", false, set_leg_timeout },
   { "snapshot", true, add_snapshot },
   { "discard-snapshot", true, add_discard },
   { "chunk-size", false, set_chunk_size },
   { "cow-size", false, set_cow_size },
   { "on-cow-error", false, set_on_cow_error },
-  { "leg-timeout", false, refuse_later_key },
   { "control", false, refuse_later_key },
   { "table", false, refuse_later_key },
 };

@@ -73,6 +73,10 @@ leg_file_absolute_path (const char *path, char **absolute)
 
   if (copy == NULL)
     return -ENOMEM;
+  if (bdev_spec_is_uri (path)) {
+    *absolute = copy;
+    return 0;
+  }
   /* "dir/" and "..": there is no name, so the whole is resolved. */
   if (base[0] == '\0' || strcmp (base, ".") == 0 || strcmp (base, "..") == 0) {
     free (copy);
@@ -93,6 +97,7 @@ leg_file_absolute_path (const char *path, char **absolute)
 /*----- identity --------------------------------------------------------*/
 
 #define WEAK_IDENTITY "disk of "
+#define SERVER_IDENTITY "server of "
 
 /* The first line of a file of sysfs, without the spaces around it.  Returns
  * false if there is none, or it is empty.
@@ -160,9 +165,11 @@ leg_file_identity (struct block_device *bdev, char identity[LEG_IDENTITY_BYTES])
   struct bdev_identity id;
   int r = bdev_identity (bdev, &id);
 
-  if (r < 0)
+  if (r < 0 && r != -EOPNOTSUPP)
     return r;
-  if (!id.is_disk)
+  if (r == -EOPNOTSUPP)
+    snprintf (identity, LEG_IDENTITY_BYTES, SERVER_IDENTITY "%" PRIu64, bytes);
+  else if (!id.is_disk)
     snprintf (identity, LEG_IDENTITY_BYTES,
               "file %" PRIu64 " %" PRId64 ".%09" PRIu32, id.inode,
               id.birth_seconds, id.birth_ns);
@@ -177,7 +184,8 @@ leg_file_identity (struct block_device *bdev, char identity[LEG_IDENTITY_BYTES])
 bool
 leg_identity_is_weak (const char *identity)
 {
-  return strncmp (identity, WEAK_IDENTITY, strlen (WEAK_IDENTITY)) == 0;
+  return strncmp (identity, WEAK_IDENTITY, strlen (WEAK_IDENTITY)) == 0 ||
+         strncmp (identity, SERVER_IDENTITY, strlen (SERVER_IDENTITY)) == 0;
 }
 
 void

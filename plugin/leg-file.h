@@ -20,7 +20,8 @@ int leg_file_create (const char *path, uint64_t bytes);
 /* Remove a file that leg_file_create has made, if all is off after all. */
 void leg_file_remove (const char *path);
 
-/* The absolute path, which names the leg in the manifest.  Its folder is
+/* The absolute path, which names the leg in the manifest.  A URI stays as it
+ * is.  A path's folder is
  * without links, but its last part is as it was given: a link such as those
  * of /dev/disk/by-id is a better name for a disk than what it points to
  * today.  The file need not exist, its folder must.  The caller frees
@@ -29,20 +30,21 @@ void leg_file_remove (const char *path);
 int leg_file_absolute_path (const char *path, char **absolute);
 
 /* A text that is the same as long as the device is the same file or disk,
- * even after a restart; another of the same name has another.
+ * even after a restart; another of the same name has another.  Of an NBD
+ * server only the size is known.
  */
 #define LEG_IDENTITY_BYTES 200
 int leg_file_identity (struct block_device *bdev,
                        char identity[LEG_IDENTITY_BYTES]);
 
 /* A text that changes whenever somebody writes to the file; empty for a
- * disk, of which nothing is known.
+ * disk or a server, of which nothing is known.
  */
 #define LEG_STAMP_BYTES 40
 void leg_file_stamp (struct block_device *bdev, char stamp[LEG_STAMP_BYTES]);
 
-/* True if IDENTITY is that of a disk that says nothing of itself but its
- * size, so that others may have the same.
+/* True if IDENTITY is that of a disk or a server that says nothing of itself
+ * but its size, so that others may have the same.
  */
 bool leg_identity_is_weak (const char *identity);
 

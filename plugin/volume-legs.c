@@ -25,16 +25,53 @@
 
 /*----- opening ---------------------------------------------------------*/
 
-static unsigned
-open_flags (const struct volume_spec *spec)
+/* Open the leg PATH as the user wants legs, with FLAGS. */
+static int
+open_device (const struct volume_spec *spec, const char *path, unsigned flags,
+             struct block_device **bdev)
 {
-  unsigned flags = BDEV_OPEN_EXCLUSIVE;
+  struct bdev_options options = {
+    .struct_size = sizeof options,
+    .flags = flags,
+    .timeout_ms = spec->leg_timeout_ms,
+  };
 
-  if (spec->direct == DIRECT_ON)
-    flags |= BDEV_OPEN_DIRECT;
-  else if (spec->direct == DIRECT_OFF)
-    flags |= BDEV_OPEN_BUFFERED;
-  return flags;
+  /* A server cannot be locked, nor told how to reach its disk. */
+  if (!bdev_spec_is_uri (path)) {
+    options.flags |= BDEV_OPEN_EXCLUSIVE;
+    if (spec->direct == DIRECT_ON)
+      options.flags |= BDEV_OPEN_DIRECT;
+    else if (spec->direct == DIRECT_OFF)
+      options.flags |= BDEV_OPEN_BUFFERED;
+  }
+  return bdev_open_options (path, &options, bdev);
+}
+
+/* Why a server cannot be a leg, and what to do about it. */
+static int
+say_server_error (unsigned index, const struct volume_leg *leg, int r)
+{
+  const char *remedy;
+
+  switch (r) {
+  case -EPROTONOSUPPORT:
+    remedy = "this build has no such protocol; give a file or a block device";
+    break;
+  case -EINVAL:
+    remedy = "its export must be a multiple of 512 bytes, and the URI right";
+    break;
+  case -ETIMEDOUT:
+    remedy = "see if the server hangs, or give more time with leg-timeout=";
+    break;
+  case -EROFS:
+    remedy = "the server must allow writing";
+    break;
+  default:
+    remedy = "check the URI, and that the server runs";
+  }
+  log_error ("leg %u (%s): cannot be connected: %s; %s", index, leg->shown,
+             errno_text (r), remedy);
+  return r;
 }
 
 /* Why a leg cannot be opened or created, and what to do about it. */
@@ -43,6 +80,8 @@ say_leg_error (unsigned index, const struct volume_leg *leg, int r)
 {
   const char *remedy;
 
+  if (bdev_spec_is_uri (leg->path))
+    return say_server_error (index, leg, r);
   switch (r) {
   case -ENOENT:
     remedy = "check the name, or give size= to have it created";
@@ -94,22 +133,6 @@ say_leg_error (unsigned index, const struct volume_leg *leg, int r)
   return r;
 }
 
-/* True if the user gave what is a URI, not a file's name. */
-static bool
-is_uri (const char *path)
-{
-  static const char *const schemes[] = {
-    "nbd://",       "nbds://",      "nbd+unix://",
-    "nbds+unix://", "nbd+vsock://", "nbds+vsock://",
-  };
-  unsigned i;
-
-  for (i = 0; i < sizeof schemes / sizeof schemes[0]; ++i)
-    if (strncmp (path, schemes[i], strlen (schemes[i])) == 0)
-      return true;
-  return false;
-}
-
 /* No device may be two legs: it would be its own copy.  Looked for before
  * it is opened for good, because our own lock on it would be in the way.
  */
@@ -122,7 +145,9 @@ check_duplicate (const struct volume_legs *legs, unsigned index)
   bool has_identity;
   unsigned i;
 
-  has_identity = bdev_open (leg->path, BDEV_OPEN_READ_ONLY, &bdev) == 0 &&
+  /* Of servers nothing but the name is known. */
+  has_identity = !bdev_spec_is_uri (leg->path) &&
+                 bdev_open (leg->path, BDEV_OPEN_READ_ONLY, &bdev) == 0 &&
                  bdev_identity (bdev, &mine) == 0;
   bdev_close (bdev);
   for (i = 0; i < index; ++i) {
@@ -147,17 +172,10 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
           unsigned index)
 {
   struct volume_leg *leg = &legs->legs[index];
-  unsigned flags = open_flags (spec);
   int r;
 
   leg->path = spec->legs[index].path;
   log_quote (leg->path, leg->shown);
-  if (is_uri (leg->path)) {
-    log_error ("leg %u (%s): NBD servers as legs are not available yet; "
-               "give a file or a block device",
-               index, leg->shown);
-    return -EOPNOTSUPP;
-  }
   r = leg_file_absolute_path (leg->path, &leg->absolute);
   if (r == -ENOENT) {
     log_error ("leg %u (%s): its folder does not exist; create that first",
@@ -169,13 +187,13 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
   r = check_duplicate (legs, index);
   if (r < 0)
     return r;
-  r = bdev_open (leg->path, flags, &leg->bdev);
-  if (r == -ENOENT && spec->size_bytes > 0) {
+  r = open_device (spec, leg->path, 0, &leg->bdev);
+  if (r == -ENOENT && spec->size_bytes > 0 && !bdev_spec_is_uri (leg->path)) {
     leg->is_wanted = true;
     return 0;
   }
   if ((r == -EACCES || r == -EROFS || r == -EPERM) &&
-      bdev_open (leg->path, flags | BDEV_OPEN_READ_ONLY, &leg->bdev) == 0) {
+      open_device (spec, leg->path, BDEV_OPEN_READ_ONLY, &leg->bdev) == 0) {
     leg->is_read_only = true;
     r = 0;
   }
@@ -211,7 +229,9 @@ find_manifest_leg (const struct manifest *m, const struct volume_leg *leg)
   return NULL;
 }
 
-/* True if the file that KNOWN was is still where it was. */
+/* True if the file that KNOWN was is still where it was.  One server cannot
+ * be told from another, so it might be.
+ */
 static bool
 is_still_there (const struct manifest_leg *known)
 {
@@ -219,6 +239,8 @@ is_still_there (const struct manifest_leg *known)
   struct block_device *bdev;
   bool is_there = false;
 
+  if (bdev_spec_is_uri (known->spec))
+    return true;
   if (bdev_open (known->spec, BDEV_OPEN_READ_ONLY, &bdev) == 0) {
     is_there = leg_file_identity (bdev, identity) == 0 &&
                strcmp (identity, known->identity) == 0;
@@ -417,9 +439,9 @@ is_as_it_was (const struct manifest *m, const struct volume_leg *leg)
   return !m->is_clean || strcmp (stamp, leg->known->stamp) == 0;
 }
 
-/* True if LEG is a disk that cannot be told from others, in a volume whose
- * legs are not all equal: it may be another one behind the same name, and
- * the wrong one would be taken for the right one.
+/* True if LEG is a disk or server that cannot be told from others, in a
+ * volume whose legs are not all equal: it may be another one behind the same
+ * name, and the wrong one would be taken for the right one.
  */
 static bool
 is_doubtful (const struct manifest *m, const struct volume_leg *leg)
@@ -442,9 +464,9 @@ say_no_source (const struct manifest *m, const struct volume_legs *legs)
   for (i = 0; i < legs->count; ++i) {
     if (!is_doubtful (m, &legs->legs[i]))
       continue;
-    log_error ("leg %u (%s): the volume is degraded, and this disk has no "
-               "serial number by which to tell if it is the one that is "
-               "right; name first the leg that is right and give sync=full",
+    log_error ("leg %u (%s): the volume is degraded, and this disk or server "
+               "has no serial number by which to tell if it is the one that "
+               "is right; name first the leg that is right and give sync=full",
                i, legs->legs[i].shown);
     return -EINVAL;
   }
@@ -577,7 +599,7 @@ create_leg (const struct volume_spec *spec, unsigned index,
 
   if (r == 0) {
     leg->is_created = true;
-    r = bdev_open (leg->absolute, open_flags (spec), &leg->bdev);
+    r = open_device (spec, leg->absolute, 0, &leg->bdev);
   }
   if (r == 0)
     r = leg_file_identity (leg->bdev, leg->identity);

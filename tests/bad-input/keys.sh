@@ -25,7 +25,7 @@ refuse 'leg2=' '--help' a.img leg2=b.img
 refuse 'chunk_size=' '--help' a.img chunk_size=4K
 refuse 'a%s%n=|a.s.n' '--help|check the name' a.img 'a%s%n=1'
 refuse 'zzzz' '--help' a.img "${long:0:100000}=1"
-for key in leg-timeout control table; do
+for key in control table; do
   refuse "$key=" 'leave it out' a.img "$key=1"
 done
 
@@ -87,6 +87,12 @@ for key in sync read-policy direct on-cow-error; do
   for value in '' x 1 AUTO 'first,' "$long"; do
     refuse "^nbdkit: error: $key=" "must be one of $words" a.img "$key=$value"
   done
+done
+
+# Seconds.
+for value in '' x 0 -1 1.5 1s ' 1' 86401 $two_to_64 "$long"; do
+  refuse '^nbdkit: error: leg-timeout=' 'from 1 to 86400' a.img \
+    "leg-timeout=$value"
 done
 
 # Numbers of legs.

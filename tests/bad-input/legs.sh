@@ -57,8 +57,9 @@ refuse 'leg 0 \(/dev/zero\)' 'neither a file nor a block device' /dev/zero
 
 refuse 'leg9\.img' 'at most 9' leg0.img leg1.img leg2.img leg3.img leg4.img \
   leg5.img leg6.img leg7.img leg8.img leg9.img
-refuse 'nbd://' 'give a file' nbd://localhost/
-refuse 'nbd\+unix:' 'give a file' a.img 'nbd+unix:///?socket=x'
+refuse 'leg 0 \(nbd://localhost:1/\)' 'check the URI' nbd://localhost:1/
+refuse 'leg 1 \(nbd\+unix:.*No such file' 'check the URI' a.img \
+  'nbd+unix:///?socket=missing.sock'
 long=$(printf 'l%.0s' {1..120000})
 refuse 'leg 1 \(.*(l{40}|\.\.\.)' 'too long' a.img "$long"
 refuse 'leg=.*not a known|leg' 'check|too long' a.img "${long:0:300}"

@@ -107,6 +107,19 @@ START_TEST (create_takes_older_and_newer_programs)
 }
 END_TEST
 
+START_TEST (a_uri_is_no_path)
+{
+  ck_assert (bdev_spec_is_uri ("nbd://host/"));
+  ck_assert (bdev_spec_is_uri ("nbd+unix:///?socket=x"));
+  ck_assert (bdev_spec_is_uri ("http://host/"));
+  ck_assert (!bdev_spec_is_uri ("./nbd://host/"));
+  ck_assert (!bdev_spec_is_uri ("nbd:/host"));
+  ck_assert (!bdev_spec_is_uri ("://"));
+  ck_assert (!bdev_spec_is_uri ("1a://b"));
+  ck_assert (!bdev_spec_is_uri (""));
+}
+END_TEST
+
 START_TEST (unknown_flags_are_refused)
 {
   struct fault_bdev *disk = fault_bdev_create ("d", 16, NULL);
@@ -414,6 +427,7 @@ main (void)
   const TTest *const tests[] = {
     create_checks_its_arguments,
     create_takes_older_and_newer_programs,
+    a_uri_is_no_path,
     unknown_flags_are_refused,
     create_fails_at_every_allocation,
     ranges_are_checked_before_the_device,

@@ -173,6 +173,22 @@ START_TEST (every_word_has_its_meaning)
 }
 END_TEST
 
+START_TEST (seconds_become_milliseconds)
+{
+  struct volume_spec spec;
+
+  volume_spec_init (&spec);
+  ck_assert_uint_eq (spec.leg_timeout_ms, 30000);
+  ck_assert_int_eq (config_set (&spec, "leg-timeout", "1"), 0);
+  ck_assert_uint_eq (spec.leg_timeout_ms, 1000);
+  volume_spec_free (&spec);
+  volume_spec_init (&spec);
+  ck_assert_int_eq (config_set (&spec, "leg-timeout", "86400"), 0);
+  ck_assert_uint_eq (spec.leg_timeout_ms, 86400000);
+  volume_spec_free (&spec);
+}
+END_TEST
+
 #define LONG_NAME \
   "0123456789012345678901234567890123456789012345678901234567890123"
 
@@ -203,6 +219,11 @@ START_TEST (bad_values_are_refused_by_key)
     { "write-mostly", "10", "write-mostly=10: must be the number" },
     { "write-mostly", "", "write-mostly=: must be the number" },
     { "direct", "yes", "direct=yes: must be one of auto, on, off" },
+    { "leg-timeout", "0", "leg-timeout=0: must be a number of seconds" },
+    { "leg-timeout", "", "leg-timeout=: must be a number of seconds" },
+    { "leg-timeout", "86401", "from 1 to 86400" },
+    { "leg-timeout", "4294967297", "from 1 to 86400" },
+    { "leg-timeout", "1.5", "leg-timeout=1.5: must be a number" },
     { "resync-rate", "fast", "resync-rate=fast: is not a size" },
     { "chunk-size", "2K", "chunk-size=2K: must be a power of two" },
     { "chunk-size", "2M", "chunk-size=2M: must be a power of two" },
@@ -243,7 +264,7 @@ END_TEST
 
 START_TEST (keys_of_later_versions_say_so)
 {
-  static const char *const later[] = { "leg-timeout", "control", "table" };
+  static const char *const later[] = { "control", "table" };
   struct volume_spec spec;
   unsigned i;
 
@@ -383,6 +404,7 @@ main (void)
     defaults_are_those_that_are_documented,
     keys_set_what_they_say,
     every_word_has_its_meaning,
+    seconds_become_milliseconds,
     bad_values_are_refused_by_key,
     keys_of_later_versions_say_so,
     what_comes_too_often_is_refused,
