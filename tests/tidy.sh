@@ -38,7 +38,7 @@ text_files ()
     find . -maxdepth 1 -type f \( -name '*.md' -o -name '*.am' -o \
       -name '*.ac' -o -name .clang-format -o -name .gitignore -o \
       -name NEWS -o -name LICENSE \) -printf '%P\n'
-  } | grep -Ev '^tests/(golden|guest/cache)/|/\.(libs|deps|dirstamp)' |
+  } | grep -Ev '^tests/(golden|guest/cache|fuzz/corpus)/|/\.(libs|deps|dirstamp)' |
     grep -Ev '\.(o|lo|la|log|trs|in|gz|bin)$' |
     while IFS= read -r file; do
       # Programs of a build in the source tree are not text.
