@@ -222,14 +222,6 @@ START_TEST (slices_run_at_once)
 }
 END_TEST
 
-/* Wait until N slices have come to be written.  Nobody tells. */
-static void
-wait_for_writes (unsigned n)
-{
-  while (fault_bdev_calls (disks[1], FAULT_WRITE) < n)
-    (void) sched_yield ();
-}
-
 /* A job that has begun is finished before the next begins, even if it had
  * to stop because as many of its slices were in flight as may be (8, which
  * is also what the reserve has room for).
@@ -259,10 +251,10 @@ START_TEST (a_job_that_has_begun_goes_first)
   fault_bdev_gate_pass (disks[0], 1);
   fault_bdev_gate_wait (disks[0], slices); /* the ninth has come */
   fault_bdev_gate_pass (disks[0], slices - 1);
-  wait_for_writes (slices);
+  wait_for_calls (1, FAULT_WRITE, slices);
   fault_trace_reset (trace);
   fault_bdev_gate_pass (disks[0], 1); /* the first that came since then */
-  wait_for_writes (slices + 1);
+  wait_for_calls (1, FAULT_WRITE, slices + 1);
   e = fault_trace_event (trace, 0);
   ck_assert_int_eq (e.op, FAULT_READ);
   ck_assert_uint_eq (e.sector, 8 * slice);

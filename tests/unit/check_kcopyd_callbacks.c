@@ -241,6 +241,94 @@ START_TEST (a_slow_callback_delays_callbacks_only)
 }
 END_TEST
 
+/*----- prepared callbacks ----------------------------------------------*/
+
+struct doer {
+  struct thread thread;
+  struct kcopyd_job *job;
+  int read_err;
+  unsigned write_err;
+};
+
+static void
+do_job (void *arg)
+{
+  struct doer *d = arg;
+
+  kcopyd_do_callback (d->job, d->read_err, d->write_err);
+}
+
+/* Done on any thread, they are called on the client's, in turn. */
+START_TEST (prepared_callbacks_are_called)
+{
+  enum { DOERS = 6 };
+  struct doer doers[DOERS];
+  struct copy c[DOERS];
+  struct witness witness;
+  struct kcopyd_client *kc;
+  unsigned i;
+
+  witness_init (&witness);
+  ck_assert_int_eq (kcopyd_client_create (1, &kc), 0);
+  ck_assert_ptr_null (kcopyd_prepare_callback (kc, NULL, NULL));
+  for (i = 0; i < DOERS; ++i) {
+    copy_init (&c[i], kc, &witness);
+    doers[i] = (struct doer){
+      .job = kcopyd_prepare_callback (kc, copy_done, &c[i]),
+      .read_err = (int) i - 2,
+      .write_err = 100 * i,
+    };
+    ck_assert_ptr_nonnull (doers[i].job);
+  }
+  ck_assert_uint_eq (progress_of (kc).jobs_started, DOERS);
+  for (i = 0; i < DOERS; ++i)
+    ck_assert_uint_eq (event_count_get (&c[i].done), 0);
+  for (i = 1; i < DOERS; ++i)
+    ck_assert_int_eq (thread_start (&doers[i].thread, "doer", do_job,
+                                    &doers[i]),
+                      0);
+  do_job (&doers[0]);
+  for (i = 1; i < DOERS; ++i)
+    thread_join (&doers[i].thread);
+  kcopyd_client_destroy (kc);
+  ck_assert_uint_eq (witness.violations, 0);
+  ck_assert (!pthread_equal (witness.thread, pthread_self ()));
+  for (i = 0; i < DOERS; ++i) {
+    ck_assert_uint_eq (event_count_get (&c[i].done), 1);
+    ck_assert_int_eq (c[i].read_err, (int) i - 2);
+    ck_assert_uint_eq (c[i].write_err, 100 * i);
+    event_count_destroy (&c[i].done);
+  }
+  mutex_destroy (&witness.lock);
+}
+END_TEST
+
+START_TEST (destroy_waits_for_prepared_callbacks)
+{
+  struct destroyer d = { .done_at_return = 77 };
+  struct kcopyd_job *job;
+  struct copy c;
+  unsigned i;
+
+  ck_assert_int_eq (kcopyd_client_create (1, &d.kc), 0);
+  copy_init (&c, d.kc, NULL);
+  d.copy = &c;
+  event_count_init (&d.started);
+  job = kcopyd_prepare_callback (d.kc, copy_done, &c);
+  ck_assert_ptr_nonnull (job);
+  ck_assert_int_eq (thread_start (&d.thread, "destroyer", destroy_client, &d),
+                    0);
+  event_count_wait (&d.started, 1);
+  for (i = 0; i < 100; ++i) /* a chance to return too early */
+    (void) sched_yield ();
+  kcopyd_do_callback (job, 0, 0);
+  thread_join (&d.thread);
+  ck_assert_uint_eq (d.done_at_return, 1);
+  event_count_destroy (&d.started);
+  event_count_destroy (&c.done);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -250,6 +338,8 @@ main (void)
     destroy_waits_for_jobs_of_callbacks,
     destroy_waits_for_jobs_in_flight,
     a_slow_callback_delays_callbacks_only,
+    prepared_callbacks_are_called,
+    destroy_waits_for_prepared_callbacks,
     NULL,
   };
 

@@ -16,6 +16,7 @@
 #include "bits.h"
 #include "fault-bdev.h"
 #include "kcopyd.h"
+#include "kcopyd-throttle.h"
 #include "test-util.h"
 
 #define PAGE_SECTORS (DM_PAGE_SIZE / SECTOR_SIZE)
@@ -206,6 +207,112 @@ copy_and_wait (unsigned pages, struct io_region from, unsigned num_dests,
   kcopyd_client_destroy (kc);
   ck_assert_uint_eq (event_count_get (&c.done), 1);
   event_count_destroy (&c.done);
+  return c;
+}
+
+/* A client whose parts are small, so that little is a lot. */
+#define SMALL_SECTORS ((sector_t) 8)
+
+static inline struct kcopyd_client *
+small_client (unsigned pages, unsigned sub_jobs)
+{
+  const struct kcopyd_options options = {
+    .struct_size = sizeof options,
+    .num_pages = pages,
+    .sub_job_sectors = SMALL_SECTORS,
+    .sub_jobs = sub_jobs,
+  };
+  struct kcopyd_client *kc;
+
+  must (kcopyd_client_create_options (&options, &kc) == 0);
+  return kc;
+}
+
+/* Copy COUNT sectors from SECTOR of the source on to the same place of each
+ * destination, or zero these; C is told.
+ */
+static inline void
+start_job (struct copy *c, unsigned num_dests, sector_t sector, sector_t count,
+           unsigned flags)
+{
+  struct io_region from = region (0, sector, count);
+  struct io_region dests[KCOPYD_MAX_REGIONS];
+  unsigned i;
+
+  for (i = 0; i < num_dests; ++i)
+    dests[i] = region (1 + i, sector, count);
+  must (kcopyd_copy (c->kc, &from, num_dests, dests, flags, copy_done, c) == 0);
+}
+
+static inline void
+start_zero (struct copy *c, unsigned num_dests, sector_t sector, sector_t count,
+            unsigned flags)
+{
+  struct io_region dests[KCOPYD_MAX_REGIONS];
+  unsigned i;
+
+  for (i = 0; i < num_dests; ++i)
+    dests[i] = region (1 + i, sector, count);
+  must (kcopyd_zero (c->kc, num_dests, dests, flags, copy_done, c) == 0);
+}
+
+/* Destroy C's client, and so wait for C, which must have been told once. */
+static inline void
+finish (struct copy *c)
+{
+  kcopyd_client_destroy (c->kc);
+  must (event_count_get (&c->done) == 1);
+  event_count_destroy (&c->done);
+}
+
+static inline struct kcopyd_progress
+progress_of (struct kcopyd_client *kc)
+{
+  struct kcopyd_progress p = { .struct_size = sizeof p };
+
+  must (kcopyd_client_progress (kc, &p) == 0);
+  return p;
+}
+
+/* The sectors of disk I read as zeroes. */
+static inline bool
+is_zeroed (unsigned i, sector_t sector, sector_t count)
+{
+  char *data = test_alloc_sectors (count);
+  bool r;
+
+  fault_bdev_look (disks[i], sector, count, data);
+  r = first_other_byte (data, 0, sector_to_bytes (count)) ==
+      sector_to_bytes (count);
+  free (data);
+  return r;
+}
+
+/* Wait until disk I has seen N calls of kinds OPS.  Nobody tells. */
+static inline void
+wait_for_calls (unsigned i, unsigned ops, unsigned n)
+{
+  while (fault_bdev_calls (disks[i], ops) < n)
+    (void) sched_yield ();
+}
+
+/* Make holes on disk I, which nobody has seen being made. */
+static inline void
+punch (unsigned i, sector_t sector, sector_t count)
+{
+  must (bdev_discard (devices[i], sector, count, 0) == 0);
+  fault_trace_reset (trace);
+}
+
+/* Copy all of the disk in parts of eight sectors, one after the other. */
+static inline struct copy
+copy_small (unsigned num_dests, unsigned flags)
+{
+  struct copy c;
+
+  copy_init (&c, small_client (1, 1), NULL);
+  start_job (&c, num_dests, 0, disk_sectors, flags);
+  finish (&c);
   return c;
 }
 
