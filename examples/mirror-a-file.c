@@ -1,11 +1,11 @@
 /* Copies one file or disk to several at once with kcopyd.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- *   mirror-a-file SOURCE DEST...
+ *   mirror-a-file [--progress] SOURCE DEST...
  *
  * Every DEST must exist and be at least as large as SOURCE.  Each is
  * reported on its own: one that cannot be written does not stop the
- * others.
+ * others.  With --progress a bar shows how far it is.
  *
  *   cc mirror-a-file.c $(pkg-config --cflags --libs dmio)
  */
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <dmio/kcopyd.h>
 
@@ -29,6 +30,10 @@ struct copy {
   unsigned int write_err;
 };
 
+/* How far the bar goes, and how often it is drawn. */
+#define BAR_WIDTH 40
+#define BAR_INTERVAL_NS 100000000
+
 /* Runs on kcopyd's thread, once. */
 static void
 copied (int read_err, unsigned int write_err, void *context)
@@ -41,6 +46,49 @@ copied (int read_err, unsigned int write_err, void *context)
   copy->is_done = true;
   pthread_cond_signal (&copy->ended);
   pthread_mutex_unlock (&copy->lock);
+}
+
+static void
+draw_bar (struct kcopyd_client *kc)
+{
+  struct kcopyd_progress progress = { .struct_size = sizeof progress };
+  double part = 1;
+  int i;
+
+  if (kcopyd_client_progress (kc, &progress) < 0)
+    return;
+  if (progress.sectors_queued > 0)
+    part = (double) progress.sectors_done / (double) progress.sectors_queued;
+  fprintf (stderr, "\r[");
+  for (i = 0; i < BAR_WIDTH; ++i)
+    putc (i < (int) (part * BAR_WIDTH) ? '#' : '.', stderr);
+  fprintf (stderr, "] %3d%%", (int) (part * 100));
+}
+
+static void
+wait_for_copy (struct copy *copy, struct kcopyd_client *kc, bool show_progress)
+{
+  pthread_mutex_lock (&copy->lock);
+  while (!copy->is_done) {
+    struct timespec next;
+
+    if (!show_progress) {
+      pthread_cond_wait (&copy->ended, &copy->lock);
+      continue;
+    }
+    draw_bar (kc);
+    (void) timespec_get (&next, TIME_UTC);
+    next.tv_nsec += BAR_INTERVAL_NS;
+    next.tv_sec += next.tv_nsec / 1000000000;
+    next.tv_nsec %= 1000000000;
+    /* Whether the copy has ended or the time is over: the loop sees. */
+    (void) pthread_cond_timedwait (&copy->ended, &copy->lock, &next);
+  }
+  pthread_mutex_unlock (&copy->lock);
+  if (show_progress) {
+    draw_bar (kc);
+    putc ('\n', stderr);
+  }
 }
 
 static struct block_device *
@@ -58,7 +106,8 @@ open_device (const char *name, unsigned flags)
 
 /* Copy, flush what was written, and tell how each destination fared. */
 static bool
-copy_all (struct io_region *from, unsigned count, struct io_region *dests)
+copy_all (struct io_region *from, unsigned count, struct io_region *dests,
+          bool show_progress)
 {
   struct copy copy = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -80,10 +129,7 @@ copy_all (struct io_region *from, unsigned count, struct io_region *dests)
     fprintf (stderr, "mirror-a-file: kcopyd: %s\n", strerror (-r));
     return false;
   }
-  pthread_mutex_lock (&copy.lock);
-  while (!copy.is_done)
-    pthread_cond_wait (&copy.ended, &copy.lock);
-  pthread_mutex_unlock (&copy.lock);
+  wait_for_copy (&copy, kc, show_progress);
   kcopyd_client_destroy (kc);
 
   if (copy.read_err) {
@@ -109,10 +155,16 @@ main (int argc, char *argv[])
   struct io_region from = { .sector = 0 };
   struct io_region dests[KCOPYD_MAX_REGIONS];
   unsigned count, i;
-  bool ok;
+  bool show_progress, ok;
 
+  show_progress = argc > 1 && strcmp (argv[1], "--progress") == 0;
+  if (show_progress) {
+    ++argv;
+    --argc;
+  }
   if (argc < 3 || argc - 2 > KCOPYD_MAX_REGIONS) {
-    fprintf (stderr, "usage: mirror-a-file SOURCE DEST... (up to %d)\n",
+    fprintf (stderr,
+             "usage: mirror-a-file [--progress] SOURCE DEST... (up to %d)\n",
              KCOPYD_MAX_REGIONS);
     return 2;
   }
@@ -129,7 +181,7 @@ main (int argc, char *argv[])
     }
   }
 
-  ok = copy_all (&from, count, dests);
+  ok = copy_all (&from, count, dests, show_progress);
 
   bdev_close (from.bdev);
   for (i = 0; i < count; ++i)
