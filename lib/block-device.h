@@ -173,7 +173,8 @@ struct bdev_ops {
 #define BDEV_OPEN_BUFFERED (1U << 2)  /* never O_DIRECT */
 #define BDEV_OPEN_EXCLUSIVE (1U << 3) /* refuse if used elsewhere */
 
-/* Open the file or disk SPEC.
+/* Open the file or disk SPEC, or the NBD export if SPEC begins as a URI
+ * (a file of such a name can be had as "./NAME").
  *
  * Disks are opened with O_DIRECT and files without, unless a flag says
  * otherwise; O_DIRECT on a device whose blocks are larger than a sector
@@ -194,13 +195,39 @@ struct bdev_ops {
  */
 int bdev_open (const char *spec, unsigned flags, struct block_device **bdev);
 
+/* NBD exports: nbd:// nbds:// nbd+unix:// nbds+unix:// nbd+vsock://
+ * nbds+vsock://, as in nbd_connect_uri(3).
+ *
+ * The server is connected to at once.  No thread is started before the first
+ * use, so that a program may fork in between and use it in the child.
+ * BDEV_OPEN_EXCLUSIVE and BDEV_OPEN_BUFFERED have no effect.  Blocks of the
+ * server that are larger than a sector, and its limits, are taken care of.
+ * Errors: those of connecting, which are told to the log, and
+ *   -EPROTONOSUPPORT  a URI of another kind, or a build without NBD
+ *   -EPROTO           the server does not speak NBD, or TLS has failed
+ *   -ETIMEDOUT        it does not answer
+ *   -EROFS            it is read-only (without BDEV_OPEN_READ_ONLY)
+ *   -EINVAL           its size is not a whole number of sectors, and blocks
+ *   -EFBIG, -EOPNOTSUPP (BDEV_OPEN_DIRECT), -ENOMEM
+ *
+ * Such a device fails as a whole: when the server has not answered for the
+ * time-out (-ETIMEDOUT) or a connection is lost (-ENOTCONN), all that is in
+ * flight fails, and every later call but bdev_close, at once and with the
+ * same error, until bdev_reconnect.  After an error of a write that was in
+ * flight then, its sectors may change until bdev_reconnect has succeeded.
+ * bdev_close does not wait for that: a device that is opened anew is not
+ * protected from it.
+ */
+
 /* Choices beyond the flags; 0 is the default of each. */
 struct bdev_options {
   size_t struct_size; /* sizeof (struct bdev_options): it may grow */
   unsigned flags;     /* BDEV_OPEN_... */
 
   /* URIs only. */
-  unsigned timeout_ms;  /* a server silent for so long has failed; 30000 */
+  unsigned timeout_ms;  /* a server silent for so long, or that leaves one
+                         * request of many without an answer for four times
+                         * as long, has failed; also for connecting; 30000 */
   unsigned connections; /* at most so many, if the server allows it; 4 */
 };
 
@@ -286,15 +313,22 @@ void bdev_get_limits (const struct block_device *bdev,
  * or a lost connection all its calls fail until this succeeds.
  *
  * What had been sent may still reach the disk while the old server lives.
- * So the old connections are closed first, and only when the server has
- * closed its side too, after doing all that it had received, is a new one
- * made.  BDEV_RECONNECT_FENCED: the caller knows that the old server cannot
- * write any more (it was switched off), so nothing is waited for.
+ * So the old connections are drained first: each write must have been
+ * answered, or the server must have closed its side, which a server does when
+ * it is done, or dead.  For that it is waited at most as long as the time-out.
+ * BDEV_RECONNECT_FENCED: the caller knows that the old server cannot write
+ * any more (it was switched off), so nothing is waited for.
  *
- * Returns 0 (also if the device had not failed), or
+ * What was written and not flushed may be lost: the server may have been
+ * started anew.  Calls in progress fail.  But the device then forgets that it
+ * has failed, and that a flush has, also if only a flush had: it is for the
+ * caller to write again all that was not flushed, before it trusts a flush.
+ *
+ * Returns 0 (also if nothing had failed), or
  *   -EOPNOTSUPP  not a device with a server
- *   -EBUSY       the old server may still write: try again later
- *   others       of connecting; -ESTALE: the export has changed its size
+ *   -EBUSY       the old server may still write: try again later, or fence it
+ *   -ESTALE      the export has another size, or offers less than before
+ *   others       of connecting
  * and the device stays as it was.
  */
 #define BDEV_RECONNECT_FENCED (1U << 0)

@@ -21,7 +21,7 @@
    FAKE_HAS_FAST_ZERO | FAKE_MULTI_CONN)
 
 /* Where it is waited for, and where it must not happen. */
-#define SHORT_MS 200
+#define SHORT_MS 600
 #define LONG_MS 20000
 
 static const struct fake_options usual = {
@@ -443,7 +443,6 @@ START_TEST (a_silent_server_has_failed)
   ck_assert_int_eq (bdev_flush (bdev), -ETIMEDOUT);
   ck_assert_int_eq (bdev_write_zeroes (bdev, 0, 1, 0), -ETIMEDOUT);
   /* What was sent is still to come: the server has not even looked at it. */
-  ck_assert_int_eq (bdev_reconnect (bdev, 0), -EBUSY);
   ck_assert_int_eq (bdev_reconnect (bdev, 0), -EBUSY);
   ck_assert_int_eq (write_at (bdev, 0, 1, new, 0), -ETIMEDOUT);
   assert_all_bytes (fake_nbd_disk (fake), 0, SECTOR_SIZE);

@@ -163,6 +163,41 @@ START_TEST (who_comes_meanwhile_waits_for_the_next)
 }
 END_TEST
 
+/* One that is in flight, begun here and ended elsewhere. */
+START_TEST (a_flush_may_be_in_flight)
+{
+  struct caller caller;
+  struct event_count about_to;
+  struct fake f;
+
+  fake_init (&f, 0);
+  event_count_init (&about_to);
+  ck_assert_int_eq (group_sync_begin (&f.gs), 0);
+  ck_assert_int_eq (group_sync_begin (&f.gs), -EAGAIN);
+  caller = (struct caller){ .fake = &f, .about_to = &about_to };
+  must (thread_start (&caller.thread, "caller", call_group_sync, &caller) == 0);
+  event_count_wait (&about_to, 1);
+  ck_assert_uint_eq (event_count_get (&f.begun), 0);
+  group_sync_end (&f.gs, 0);
+  /* It had begun too early for the other one. */
+  event_count_wait (&f.begun, 1);
+  event_count_add (&f.may_end);
+  thread_join (&caller.thread);
+  ck_assert_int_eq (caller.result, 0);
+  /* It fails for all, until that is forgotten. */
+  ck_assert_int_eq (group_sync_begin (&f.gs), 0);
+  group_sync_end (&f.gs, -EIO);
+  ck_assert_int_eq (group_sync_begin (&f.gs), -EIO);
+  ck_assert_int_eq (group_sync_error (&f.gs), -EIO);
+  group_sync_reset (&f.gs);
+  ck_assert_int_eq (group_sync_error (&f.gs), 0);
+  ck_assert_int_eq (group_sync_begin (&f.gs), 0);
+  group_sync_end (&f.gs, 0);
+  event_count_destroy (&about_to);
+  fake_destroy (&f);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -170,6 +205,7 @@ main (void)
     alone_each_call_flushes,
     the_first_error_is_for_ever,
     who_comes_meanwhile_waits_for_the_next,
+    a_flush_may_be_in_flight,
     NULL,
   };
 

@@ -252,8 +252,12 @@ admit (struct fake_nbd *fake, const struct fake_request *request)
 static void
 answer_read (struct fake_connection *c, const struct fake_request *request)
 {
-  const unsigned char *from = c->fake->disk + request->offset;
   uint64_t offset = htobe64 (request->offset);
+  void *data = test_alloc (request->length);
+
+  mutex_lock (&c->fake->lock);
+  memcpy (data, c->fake->disk + request->offset, request->length);
+  mutex_unlock (&c->fake->lock);
 
   if (c->options.is_plain)
     fake_answer (c->fd, request->cookie, 0);
@@ -262,7 +266,8 @@ answer_read (struct fake_connection *c, const struct fake_request *request)
                 request->length + (uint32_t) sizeof offset);
     fake_send (c->fd, &offset, sizeof offset);
   }
-  fake_send (c->fd, from, request->length);
+  fake_send (c->fd, data, request->length);
+  free (data);
 }
 
 static void
