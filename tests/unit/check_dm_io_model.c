@@ -16,6 +16,7 @@
 #define MODEL_DISKS 6
 #define MODEL_SECTORS ((sector_t) 300)
 #define REQUESTS 1000
+#define QUICK_REQUESTS 100
 #define MAX_REGIONS 64
 
 static const int fault_errors[] = { -EIO, -ENOSPC, -ENOLINK, -ETIMEDOUT };
@@ -433,6 +434,7 @@ perform_one (void)
 START_TEST (random_requests_are_as_the_model_says)
 {
   const char *seed = getenv ("SEED");
+  unsigned requests = unit_is_quick () ? QUICK_REQUESTS : REQUESTS;
   unsigned i;
 
   random_state = seed != NULL
@@ -449,7 +451,7 @@ START_TEST (random_requests_are_as_the_model_says)
                                     FAULT_OPEN_READ_ONLY |
                                       (i % 2 ? FAULT_OPEN_FLIGHT : 0));
   }
-  for (i = 0; i < REQUESTS; ++i)
+  for (i = 0; i < requests; ++i)
     perform_one ();
   for (i = 0; i < MODEL_DISKS; ++i) {
     bdev_close (read_only[i]);

@@ -306,13 +306,14 @@ START_TEST (more_than_is_reserved)
   event_count_init (&g.go);
   event_count_init (&g.submitted);
   event_count_init (&g.c.calls);
+  ck_assert_int_eq (thread_start (&g.thread, "another", submit_another, &g), 0);
   ck_assert_int_eq (dm_io_get (1), 0);
   where = region (0, 0, 1);
+  fault_alloc_fail_from (FAULT_ALLOC_THREADS, 1); /* there is one thread */
   ck_assert_int_eq (submit (1, &where, DM_IO_WRITE, &g.m, note_completion,
                             &g.c),
                     0);
-  event_count_wait (&g.c.calls, 1); /* there is a thread */
-  ck_assert_int_eq (thread_start (&g.thread, "another", submit_another, &g), 0);
+  event_count_wait (&g.c.calls, 1);
 
   fault_bdev_gate_shut (disks[0], FAULT_ALL, 0, 0);
   fault_alloc_fail_from (FAULT_ALLOC_MEMORY | FAULT_ALLOC_THREADS, 0);

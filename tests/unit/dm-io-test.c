@@ -335,7 +335,7 @@ dm_io_main (const char *name, const TTest *const *tests)
   unsigned i, j;
   int failed;
 
-  for (i = 0; i < DISK_KINDS; ++i) {
+  for (i = unit_is_quick () ? MIXED : BLOCKING; i < DISK_KINDS; ++i) {
     TCase *tcase = tcase_create (kinds[i].name);
 
     tcase_add_unchecked_fixture (tcase, kinds[i].set, NULL);

@@ -155,7 +155,9 @@ struct io_region region (unsigned disk, sector_t sector, sector_t count);
  */
 void assert_more_is_exact (void);
 
-/* Run TESTS, as unit_main does, on each kind of disk. */
+/* Run TESTS, as unit_main does, on each kind of disk, or on a mixture of
+ * them if it must be quick.
+ */
 int dm_io_main (const char *name, const TTest *const *tests);
 
 #endif /* DMIO_DM_IO_TEST_H */

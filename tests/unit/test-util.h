@@ -57,6 +57,15 @@ unit_main (const char *name, const TTest *const *tests)
   return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* True where everything takes so long that a part must do: under valgrind,
+ * see "make check-valgrind".
+ */
+static inline bool
+unit_is_quick (void)
+{
+  return getenv ("DM_UNIT_QUICK") != NULL;
+}
+
 /*----- patterns --------------------------------------------------------*/
 
 /* One sector of what nobody else writes: each 8 bytes depend on SEED, the
