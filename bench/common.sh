@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 
+# Numbers have points.
+export LC_ALL=C
+
 die () {
   echo "${0##*/}: $*" >&2
   exit 2

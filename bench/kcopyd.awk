@@ -81,12 +81,17 @@ function verdict(name, value, is_met, target, range,    word) {
     range
 }
 
-# Of the ratios of two subjects, round by round.
-function range_of(scenario, top, base,    r, v) {
+# Of the ratios of two subjects, round by round, and that of their processor
+# times.
+function range_of(scenario, top, base,    r, v, text, top_cpu) {
   for (r = 1; r <= rounds; r++)
     v[r] = seconds[scenario, top, r] / seconds[scenario, base, r]
   sum_up(v, rounds)
-  return sprintf("rounds %.2f to %.2f", low, high)
+  text = sprintf("rounds %.2f to %.2f", low, high)
+  of_runs(cpu, scenario, top)
+  top_cpu = mid
+  of_runs(cpu, scenario, base)
+  return mid > 0 ? sprintf("%s, by CPU %.2f", text, top_cpu / mid) : text
 }
 
 # Against the fastest of those that the target names.

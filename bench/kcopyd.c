@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,12 +25,15 @@
 struct options {
   bool is_direct;
   bool flush;
-  bool keep; /* the destination's blocks: overwrite them */
-  unsigned pages;
+  bool keep;      /* the destination's blocks: overwrite them */
   unsigned flags; /* of the job */
+  struct kcopyd_options client;
 };
 
-static struct options opt = { .pages = 4096 };
+static struct options opt = {
+  .client = { .struct_size = sizeof (struct kcopyd_options),
+              .num_pages = 1024 },
+};
 
 struct copy {
   pthread_mutex_t lock;
@@ -90,7 +94,7 @@ copy_all (struct io_region *from, unsigned count, struct io_region *dests)
   unsigned long flush_err = 0;
   int r;
 
-  r = kcopyd_client_create (opt.pages, &kc);
+  r = kcopyd_client_create_options (&opt.client, &kc);
   if (r < 0)
     die ("kcopyd_client_create: %s", strerror (-r));
   r = kcopyd_copy (kc, from, count, dests, opt.flags, copied, &copy);
@@ -112,9 +116,13 @@ static const struct option long_options[] = {
   { "direct", no_argument, NULL, 'd' },
   { "flush", no_argument, NULL, 'f' },
   { "help", no_argument, NULL, 'h' },
-  { "job-flags", required_argument, NULL, 'j' },
   { "keep", no_argument, NULL, 'k' },
+  { "offload", no_argument, NULL, 'o' },
   { "pages", required_argument, NULL, 'p' },
+  { "seq", no_argument, NULL, 'q' },
+  { "sparse", no_argument, NULL, 's' },
+  { "sub-job-kib", required_argument, NULL, 'b' },
+  { "sub-jobs", required_argument, NULL, 'n' },
   { NULL, 0, NULL, 0 },
 };
 
@@ -125,14 +133,19 @@ usage (FILE *to)
                "Copies SOURCE to each DEST, which is made as large.\n"
                "  --direct        O_DIRECT, for all files\n"
                "  --flush         to the disk, before it ends\n"
-               "  --job-flags N   of kcopyd_copy (default 0)\n"
                "  --keep          overwrite DEST where it is, not anew\n"
-               "  --pages N       of the client's reserve (default 4096)\n");
+               "  --offload       KCOPYD_OFFLOAD\n"
+               "  --pages N       of the client's reserve (default 1024)\n"
+               "  --seq           KCOPYD_WRITE_SEQ\n"
+               "  --sparse        KCOPYD_SPARSE\n"
+               "  --sub-job-kib N size of a part (default that of kcopyd)\n"
+               "  --sub-jobs N    parts in flight (default that of kcopyd)\n");
 }
 
 static void
 parse_options (int argc, char *argv[])
 {
+  unsigned kib;
   int c;
 
   while ((c = getopt_long (argc, argv, "", long_options, NULL)) != -1) {
@@ -143,14 +156,27 @@ parse_options (int argc, char *argv[])
     case 'f':
       opt.flush = true;
       break;
-    case 'j':
-      opt.flags = parse_number ("job-flags", optarg, 1U << 30);
+    case 'b':
+      kib = parse_number ("sub-job-kib", optarg, 1U << 20);
+      opt.client.sub_job_sectors = (sector_t) kib * (1024 / SECTOR_SIZE);
       break;
     case 'k':
       opt.keep = true;
       break;
+    case 'n':
+      opt.client.sub_jobs = parse_number ("sub-jobs", optarg, UINT_MAX);
+      break;
+    case 'o':
+      opt.flags |= 1U << KCOPYD_OFFLOAD;
+      break;
     case 'p':
-      opt.pages = parse_number ("pages", optarg, 1U << 20);
+      opt.client.num_pages = parse_number ("pages", optarg, UINT_MAX);
+      break;
+    case 'q':
+      opt.flags |= 1U << KCOPYD_WRITE_SEQ;
+      break;
+    case 's':
+      opt.flags |= 1U << KCOPYD_SPARSE;
       break;
     case 'h':
       usage (stdout);

@@ -226,19 +226,22 @@ prepare () {
   fi
 }
 
-# measure SUBJECT: prints "seconds cpu_seconds", both with three decimals.
+# measure SUBJECT: prints "seconds cpu_seconds".
 measure () {
-  local times TIMEFORMAT='%3R %3U %3S' file
+  local before after cpu file TIMEFORMAT='%3U %3S'
 
-  times=$({ time copy "$1" > "$tmpfs_work/log" 2>&1; } 2>&1) || {
+  before=$EPOCHREALTIME
+  cpu=$({ time copy "$1" > "$tmpfs_work/log" 2>&1; } 2>&1) || {
     cat "$tmpfs_work/log" >&2
     die "$1 failed ($scenario)"
   }
+  after=$EPOCHREALTIME
   for file in $(destinations_of "$1"); do
     cmp source "$file" >&2 ||
       die "$1: $file is not what was copied ($scenario): figure void"
   done
-  awk '{ printf "%.3f %.3f\n", $1, $2 + $3 }' <<< "$times"
+  awk '{ printf "%.4f %.3f\n", $2 - $1, $3 + $4 }' \
+    <<< "$before $after $cpu"
 }
 
 # Does SUBJECT have anything of its own in this scenario?

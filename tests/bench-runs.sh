@@ -79,23 +79,39 @@ has wrong 'file 1, block [0-9]+: not what was written last: figure void'
 
 # kcopyd.
 
-subjects='kcopyd kcopyd-buffered cp kcopyd-3 cp-3 tee-3'
+subjects='kcopyd cp kcopyd-3 cp-3 tee-3'
+for tool in qemu-img nbdcopy; do
+  if command -v "$tool" >/dev/null; then
+    subjects+=" $tool"
+  fi
+done
 scenarios='tmpfs-new tmpfs-overwrite'
-runs=$((5 + 5))
 if [[ $backings = *direct* ]]; then
-  subjects+=' dd'
+  subjects+=' kcopyd-buffered dd'
   scenarios+=' disk-overwrite'
-  runs=$((6 + 6 + 7))
+fi
+read -ra words <<<"$subjects"
+runs=$((2 * ${#words[@]}))
+if [[ $backings = *direct* ]]; then
+  runs=$((3 * ${#words[@]} - 2)) # kcopyd-buffered is for the disk
 fi
 PROGRAM=$programs/kcopyd "$bench/run-kcopyd.sh" --runs 1 --size-mb 2 \
   --scenarios "$scenarios" --subjects "$subjects" >"$TMP/kcopyd.log" 2>&1 ||
   fail "run-kcopyd.sh ended with status $?"
 has kcopyd '^tmpfs-overwrite: seconds for 2 MiB$'
 has kcopyd '^kcopyd-3( +[0-9.]+){6}$'
-has kcopyd '^tmpfs-new: cp \(the fastest\) / kcopyd .*>= 1.00 +(met|MISSED)'
+has kcopyd '^tmpfs-new: [a-z-]+ \(the fastest\) / kcopyd .*>= 1.00 +(met|MISSED)'
 has kcopyd '^tmpfs-new: kcopyd to three / to one .*<= 2.00 +(met|MISSED)'
 rows "$TMP/out/bench-kcopyd.csv" 5 "$runs"
 drawn "$TMP/out/bench-kcopyd.svg"
+
+# With options, and holes.
+PROGRAM=$programs/kcopyd "$bench/run-kcopyd.sh" --runs 1 --size-mb 3 \
+  --scenarios tmpfs-overwrite --subjects 'kcopyd kcopyd-3' --fill half \
+  --kcopyd '--sparse --offload --pages 64 --sub-job-kib 128 --sub-jobs 3' \
+  >"$TMP/kcopyd-half.log" 2>&1 ||
+  fail "run-kcopyd.sh with holes ended with status $?"
+rows "$TMP/out/bench-kcopyd.csv" 5 2
 
 # A copy that is wrong in one byte is no copy.
 cat >"$TMP/wrong" <<END
