@@ -76,21 +76,23 @@ sync_parent (struct meta_dir *dir)
 int
 meta_dir_create (const char *path, struct meta_dir **dir)
 {
+  struct meta_dir *d;
   int r;
 
   if (mkdir (path, 0700) == -1)
     return -errno;
-  r = meta_dir_open (path, dir);
+  r = meta_dir_open (path, &d);
   if (r < 0)
     goto err_remove;
-  (*dir)->is_created = true;
-  r = sync_parent (*dir);
+  d->is_created = true;
+  r = sync_parent (d);
   if (r < 0)
-    goto err_abandon;
+    goto err_close;
+  *dir = d;
   return 0;
 
-err_abandon:
-  meta_dir_close (*dir);
+err_close:
+  meta_dir_close (d);
 err_remove:
   (void) rmdir (path);
   return r;
