@@ -209,7 +209,8 @@ update_manifest (struct volume *v, const struct volume_legs *legs,
   m->primary = legs->primary;
   for (i = 0; i < legs->count; ++i) {
     m->legs[i].state = legs->legs[i].state;
-    m->legs[i].stamp[0] = '\0';
+    /* A clean volume that is not written to until it stops stays so. */
+    leg_file_stamp (legs->legs[i].bdev, m->legs[i].stamp);
     if (manifest_set_text (&m->legs[i].spec, legs->legs[i].absolute) < 0 ||
         manifest_set_text (&m->legs[i].identity, legs->legs[i].identity) < 0 ||
         manifest_set_text (&m->legs[i].reason, NULL) < 0)
