@@ -510,7 +510,11 @@ trust_known_legs (const struct manifest *m, struct volume_legs *legs)
   }
   if (!has_source)
     return say_no_source (m, legs);
-  /* Copies of the legs may have been made at different times. */
+  /* Copies of the legs may have been made at different times, or one of
+   * them is an empty file: only one may ever be the source.
+   */
+  if (!any_same)
+    trust_only (legs, legs->primary);
   legs->is_in_sync = m->is_clean && any_same;
   if (!any_same && legs->count > 1)
     log_warning ("none of the legs is the file that it was, or somebody has "
