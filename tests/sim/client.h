@@ -1,0 +1,47 @@
+/* A client: requests on one export, one after the other, by chance.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef SIM_CLIENT_H
+#define SIM_CLIENT_H
+
+#include <stdbool.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "model.h"
+
+struct fiber;
+
+/* What clients of one life share. */
+struct client_world {
+  const struct nbdkit_plugin *plugin;
+  unsigned units;         /* of each device */
+  unsigned requests_left; /* of all clients */
+  unsigned longest;       /* request, in units */
+  unsigned flush_one_in;
+  unsigned zero_one_in;
+  unsigned read_one_in;
+  unsigned fua_one_in;
+  unsigned unaligned_one_in;
+  unsigned hot_units; /* most requests go to the first so many; 0: none */
+  bool has_ended;     /* the machine has crashed: no reply counts */
+
+  /* The world's opinion of a request that failed. */
+  bool (*may_fail) (const struct model_op *op, int error);
+};
+
+struct client {
+  struct client_world *world;
+  struct model_device *device;
+  struct fiber *fiber;
+};
+
+void client_start (struct client *client);
+void client_join (struct client *client);
+
+/* Read all of DEVICE, in large pieces, and check it. */
+void client_read_all (struct client_world *world, struct model_device *device);
+
+#endif /* SIM_CLIENT_H */

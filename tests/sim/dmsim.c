@@ -1,0 +1,243 @@
+/* dmsim: runs the production code on simulated machines, a seed for each.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] [--trace]
+ *
+ * Runs the seeds FROM to TO, TO not included, and prints what was
+ * exercised.  Ends with 1 at the first seed in which a promise is broken,
+ * after saying which, and how to see it again.  --trace prints everything
+ * that happens; --hashes only a line for each seed.
+ */
+
+#include <config.h>
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "disk-sim.h"
+#include "file-sim.h"
+#include "life.h"
+#include "model.h"
+#include "sim.h"
+
+#define DEFAULT_STEPS 60
+
+static uint64_t from, to = 1000;
+static unsigned steps = DEFAULT_STEPS;
+static unsigned jobs = 1;
+static bool is_traced;
+static bool has_hashes;
+static char replay[64];
+
+/* What one process has counted. */
+struct counters {
+  struct life_counters life;
+  struct sim_disk_counters disk;
+  struct model_counters model;
+  uint64_t files_failed;
+};
+
+static void
+run_seeds (unsigned job, struct counters *counters)
+{
+  uint64_t seed;
+
+  for (seed = from + job; seed < to; seed += jobs) {
+    uint64_t hash = life_run_seed (seed, steps, is_traced);
+
+    if (has_hashes)
+      printf ("%" PRIu64 " %016" PRIx64 "\n", seed, hash);
+  }
+  fflush (stdout);
+  counters->life = life_counters;
+  counters->disk = sim_disk_counters;
+  counters->model = model_counters;
+  counters->files_failed = sim_files_failed;
+}
+
+/* All are rows of uint64_t. */
+static void
+add_up (struct counters *sum, const struct counters *c)
+{
+  const uint64_t *from_words = (const uint64_t *) c;
+  uint64_t *to_words = (uint64_t *) sum;
+  size_t i;
+
+  for (i = 0; i < sizeof *sum / sizeof (uint64_t); ++i)
+    to_words[i] += from_words[i];
+}
+
+static void
+print_counters (const struct counters *c, double seconds)
+{
+  printf ("seeds %" PRIu64 " in %.1f s, %.0f a second and process\n",
+          c->life.seeds, seconds,
+          (double) c->life.seeds / seconds / (double) jobs);
+  printf ("lives %" PRIu64 ": orderly stops %" PRIu64
+          ", power failures %" PRIu64 ", kills %" PRIu64
+          ", of these at the start %" PRIu64 ", refused starts %" PRIu64 "\n",
+          c->life.lives, c->life.orderly_stops, c->disk.crashes, c->disk.kills,
+          c->life.crashes_at_start, c->life.refused_starts);
+  printf ("requests %" PRIu64 ", failed %" PRIu64 "; units read %" PRIu64
+          ", of these of more than one value %" PRIu64 "\n",
+          c->model.requests, c->model.failed_requests, c->model.units_checked,
+          c->model.ambiguous);
+  printf ("I/O: reads %" PRIu64 ", writes %" PRIu64 ", flushes %" PRIu64
+          "; failed: reads %" PRIu64 ", writes %" PRIu64 ", flushes %" PRIu64
+          ", zeroings %" PRIu64 ", of files %" PRIu64 "\n",
+          c->disk.reads, c->disk.writes, c->disk.flushes,
+          c->disk.failed[SIM_READ], c->disk.failed[SIM_WRITE],
+          c->disk.failed[SIM_FLUSH], c->disk.failed[SIM_ZERO], c->files_failed);
+  printf ("crashes: torn writes %" PRIu64 ", sectors lost %" PRIu64
+          ", sectors with neither the oldest nor the newest %" PRIu64 "\n",
+          c->disk.torn_writes, c->disk.lost_sectors, c->disk.stale_sectors);
+  printf ("legs: disks gone %" PRIu64 ", failed %" PRIu64
+          ", lost for ever %" PRIu64 ", resyncs waited for %" PRIu64
+          ", compared %" PRIu64 "\n",
+          c->disk.gone, c->life.leg_failures, c->life.leg_losses,
+          c->life.resyncs_waited_for, c->life.legs_compared);
+  printf ("snapshots %" PRIu64 ", lost %" PRIu64 ", discarded %" PRIu64 "\n",
+          c->life.snapshots, c->life.snapshots_lost,
+          c->life.snapshots_discarded);
+}
+
+static double
+now_seconds (void)
+{
+  struct timespec ts;
+
+  clock_gettime (CLOCK_MONOTONIC, &ts);
+  return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
+}
+
+static int
+run_jobs (struct counters *shared)
+{
+  unsigned i;
+  int status, result = 0;
+
+  if (jobs == 1) {
+    run_seeds (0, shared);
+    return 0;
+  }
+  fflush (stdout);
+  for (i = 0; i < jobs; ++i) {
+    pid_t pid = fork ();
+
+    if (pid == -1) {
+      perror ("dmsim: fork");
+      return 1;
+    }
+    if (pid == 0) {
+      run_seeds (i, &shared[i]);
+      _exit (0);
+    }
+  }
+  while (wait (&status) > 0)
+    if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
+      result = 1;
+  return result;
+}
+
+static void
+usage (void)
+{
+  fprintf (stderr, "usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] "
+                   "[--trace] [--hashes]\n");
+  exit (2);
+}
+
+static void
+parse_seeds (const char *text)
+{
+  char *end;
+
+  from = strtoull (text, &end, 10);
+  to = from + 1;
+  if (end[0] == '.' && end[1] == '.')
+    to = strtoull (end + 2, &end, 10);
+  if (*end != '\0' || to <= from)
+    usage ();
+}
+
+static void
+parse_arguments (int argc, char **argv)
+{
+  static const struct option options[] = {
+    { "seeds", required_argument, NULL, 's' },
+    { "steps", required_argument, NULL, 'n' },
+    { "jobs", required_argument, NULL, 'j' },
+    { "trace", no_argument, NULL, 't' },
+    { "hashes", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 },
+  };
+  int c;
+
+  while ((c = getopt_long (argc, argv, "", options, NULL)) != -1) {
+    switch (c) {
+    case 's':
+      parse_seeds (optarg);
+      break;
+    case 'n':
+      steps = (unsigned) strtoul (optarg, NULL, 10);
+      break;
+    case 'j':
+      jobs = (unsigned) strtoul (optarg, NULL, 10);
+      break;
+    case 't':
+      is_traced = true;
+      break;
+    case 'h':
+      has_hashes = true;
+      break;
+    default:
+      usage ();
+    }
+  }
+  if (optind < argc || steps == 0 || jobs == 0 || jobs > 64)
+    usage ();
+}
+
+int
+main (int argc, char **argv)
+{
+  struct counters sum = { .files_failed = 0 };
+  struct counters *shared;
+  double began = now_seconds ();
+  unsigned i;
+  int r;
+
+  parse_arguments (argc, argv);
+  if (steps != DEFAULT_STEPS) {
+    snprintf (replay, sizeof replay, " --steps %u", steps);
+    sim_set_replay (replay);
+  }
+  /* The order of JSON members must not depend on chance. */
+  json_object_seed (1);
+#ifdef M_MMAP_THRESHOLD
+  /* Memory of some megabytes comes and goes with each life. */
+  (void) mallopt (M_MMAP_THRESHOLD, 64 << 20);
+  (void) mallopt (M_TRIM_THRESHOLD, 256 << 20);
+#endif
+  shared = mmap (NULL, jobs * sizeof *shared, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED)
+    return 1;
+  r = run_jobs (shared);
+  if (r != 0)
+    return r;
+  for (i = 0; i < jobs; ++i)
+    add_up (&sum, &shared[i]);
+  if (!is_traced && !has_hashes)
+    print_counters (&sum, now_seconds () - began);
+  return 0;
+}

@@ -1,0 +1,539 @@
+/* What clients may read: now, and after a crash.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Times are ticks of sim_tick (): no two events share one.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "model.h"
+#include "sim.h"
+
+#define NOT_YET UINT64_MAX
+#define UNITS_PER_SECTOR (SECTOR_SIZE / MODEL_UNIT_BYTES)
+#define WORDS_PER_UNIT (MODEL_UNIT_BYTES / sizeof (uint64_t))
+
+struct version {
+  struct version *next;
+  uint32_t stamp; /* 0: zeroes */
+  bool is_acked;
+  bool is_durable;
+  bool is_survivor; /* its write had ended, somehow, at the last crash */
+  bool is_on_disk;  /* a survivor of a power failure */
+  uint64_t issued;
+  uint64_t ended;
+  uint64_t excluded; /* by a read that ended then; NOT_YET */
+  bool is_durably_excluded;
+};
+
+struct model_device {
+  char name[32];
+  unsigned units;
+  struct version **map;
+};
+
+struct model_counters model_counters;
+
+static struct version *free_versions;
+static struct model_op *going_on;
+static uint32_t last_stamp;
+
+/*----- versions --------------------------------------------------------*/
+
+static struct version *
+version_get (void)
+{
+  struct version *v = free_versions;
+
+  if (v != NULL)
+    free_versions = v->next;
+  else {
+    v = malloc (sizeof *v);
+    if (v == NULL)
+      abort ();
+  }
+  *v = (struct version){ .ended = NOT_YET, .excluded = NOT_YET };
+  return v;
+}
+
+static void
+version_put (struct version *v)
+{
+  v->next = free_versions;
+  free_versions = v;
+}
+
+/* Versions that ended before this are dead for reads issued at TICK. */
+static uint64_t
+dead_before (const struct version *first, uint64_t tick)
+{
+  const struct version *v;
+  uint64_t latest = 0;
+
+  for (v = first; v != NULL; v = v->next)
+    if (v->is_acked && v->ended < tick)
+      latest = MAX_OF (latest, v->issued);
+  return latest;
+}
+
+/* Versions that ended before this are dead for good. */
+static uint64_t
+dead_for_good_before (const struct version *first)
+{
+  const struct version *v;
+  uint64_t latest = 0;
+
+  for (v = first; v != NULL; v = v->next)
+    if (v->is_durable)
+      latest = MAX_OF (latest, v->issued);
+  return latest;
+}
+
+static void
+drop_versions (struct version **unit, uint64_t dead)
+{
+  while (*unit != NULL) {
+    struct version *v = *unit;
+
+    if (v->ended < dead) {
+      *unit = v->next;
+      version_put (v);
+    }
+    else
+      unit = &v->next;
+  }
+}
+
+static uint64_t
+oldest_read (void)
+{
+  const struct model_op *op;
+  uint64_t oldest = NOT_YET;
+
+  for (op = going_on; op != NULL; op = op->next)
+    if (op->kind == MODEL_READ)
+      oldest = MIN_OF (oldest, op->issued);
+  return oldest;
+}
+
+/* Drop what can never be read again. */
+static void
+prune (struct version **unit, uint64_t oldest)
+{
+  uint64_t good, read;
+
+  if (*unit == NULL || (*unit)->next == NULL)
+    return;
+  good = dead_for_good_before (*unit);
+  read = dead_before (*unit, oldest);
+  drop_versions (unit, MIN_OF (good, read));
+}
+
+static void
+explain_unit (const struct model_device *d, unsigned unit)
+{
+  const struct version *v;
+
+  fprintf (stderr, "%s, unit %u (sector %u):\n", d->name, unit,
+           (unsigned) (unit / UNITS_PER_SECTOR));
+  for (v = d->map[unit]; v != NULL; v = v->next)
+    fprintf (stderr,
+             "  write %" PRIu32 ": issued %" PRIu64 ", ended %" PRId64
+             "%s%s%s%s%s\n",
+             v->stamp, v->issued, (int64_t) v->ended,
+             v->is_acked ? ", acknowledged" : "",
+             v->is_durable ? ", durable" : "",
+             v->is_survivor ? ", before the crash" : "",
+             v->excluded != NOT_YET ? ", excluded" : "",
+             v->is_durably_excluded ? " for good" : "");
+}
+
+/*----- data ------------------------------------------------------------*/
+
+static uint64_t
+word_of (uint32_t stamp, unsigned unit)
+{
+  return stamp == 0 ? 0 : (uint64_t) stamp << 32 | (unit ^ 0xa5a5a5U);
+}
+
+void
+model_fill (const struct model_op *op, void *data)
+{
+  uint64_t *p = data;
+  unsigned i, j;
+
+  for (i = 0; i < op->count; ++i)
+    for (j = 0; j < WORDS_PER_UNIT; ++j)
+      *p++ = word_of (op->stamp, op->unit + i);
+}
+
+/* Which write DATA is of. */
+static uint32_t
+decode (const struct model_device *d, unsigned unit, const void *data,
+        const char *what)
+{
+  uint64_t word;
+  uint32_t stamp;
+
+  memcpy (&word, data, sizeof word);
+  stamp = (uint32_t) (word >> 32);
+  if (memcmp (data, (const char *) data + sizeof word,
+              MODEL_UNIT_BYTES - sizeof word) != 0 ||
+      word != word_of (stamp, unit)) {
+    explain_unit (d, unit);
+    sim_fail ("%s, %s: unit %u holds what was never written there: %016" PRIx64,
+              d->name, what, unit, word);
+  }
+  return stamp;
+}
+
+/*----- requests --------------------------------------------------------*/
+
+void
+model_begin (struct model_op *op)
+{
+  unsigned i;
+
+  model_counters.requests++;
+  op->issued = sim_tick ();
+  op->stamp = 0;
+  op->next = going_on;
+  going_on = op;
+  if (op->kind == MODEL_READ || op->kind == MODEL_FLUSH)
+    return;
+  if (op->kind == MODEL_WRITE)
+    op->stamp = ++last_stamp;
+  for (i = 0; i < op->count; ++i) {
+    struct version *v = version_get ();
+
+    v->stamp = op->stamp;
+    v->issued = op->issued;
+    v->next = op->device->map[op->unit + i];
+    op->device->map[op->unit + i] = v;
+  }
+}
+
+static void
+end_write (const struct model_op *op, int error)
+{
+  uint64_t now = sim_tick ();
+  uint64_t oldest = oldest_read ();
+  unsigned i;
+
+  for (i = 0; i < op->count; ++i) {
+    struct version **unit = &op->device->map[op->unit + i];
+    struct version **link = unit, *v;
+
+    while ((*link)->issued != op->issued)
+      link = &(*link)->next;
+    v = *link;
+    if (error == -EOPNOTSUPP) { /* it has never been */
+      *link = v->next;
+      version_put (v);
+      continue;
+    }
+    v->ended = now;
+    /* A trim may do nothing, and says so to nobody. */
+    if (error == 0 && op->kind != MODEL_TRIM) {
+      v->is_acked = true;
+      v->is_durable = op->is_durable;
+    }
+    prune (unit, oldest);
+  }
+}
+
+static void
+flush_unit (struct version **unit, uint64_t issued, uint64_t oldest)
+{
+  struct version *v;
+
+  for (v = *unit; v != NULL; v = v->next) {
+    if (v->is_acked && v->ended < issued)
+      v->is_durable = true;
+    if (v->excluded < issued)
+      v->is_durably_excluded = true;
+  }
+  prune (unit, oldest);
+}
+
+static void
+end_flush (struct model_device *d, uint64_t issued)
+{
+  uint64_t oldest = oldest_read ();
+  unsigned i;
+
+  for (i = 0; i < d->units; ++i)
+    flush_unit (&d->map[i], issued, oldest);
+}
+
+/* True if V had its place among all others when a read was issued. */
+static bool
+is_settled (const struct version *v, uint64_t issued)
+{
+  return v->is_survivor || (v->is_acked && v->ended < issued);
+}
+
+/* A read has returned STAMP, which was allowed: what else was? */
+static void
+exclude_others (struct version *first, uint32_t stamp, uint64_t issued,
+                uint64_t dead)
+{
+  uint64_t now = sim_tick ();
+  struct version *v;
+  bool has_others = false, is_on_disk = true;
+
+  for (v = first; v != NULL; v = v->next) {
+    if (v->ended < dead || v->excluded < issued)
+      continue;
+    if (v->stamp == stamp && !is_settled (v, issued))
+      return;
+    if (v->stamp == stamp)
+      is_on_disk = is_on_disk && v->is_on_disk;
+    has_others |= v->stamp != stamp;
+  }
+  if (!has_others)
+    return;
+  model_counters.ambiguous++;
+  for (v = first; v != NULL; v = v->next)
+    if (v->stamp != stamp && is_settled (v, issued) && v->excluded == NOT_YET) {
+      v->excluded = now;
+      v->is_durably_excluded = is_on_disk && v->is_on_disk;
+    }
+}
+
+static void
+check_unit (const struct model_op *op, unsigned unit, const void *data)
+{
+  struct version *first = op->device->map[unit], *v;
+  uint32_t stamp = decode (op->device, unit, data, "read");
+  uint64_t dead = dead_before (first, op->issued);
+
+  model_counters.units_checked++;
+  sim_mix (stamp);
+  for (v = first; v != NULL; v = v->next)
+    if (v->stamp == stamp && v->ended >= dead && v->excluded >= op->issued)
+      break;
+  if (v == NULL) {
+    explain_unit (op->device, unit);
+    sim_fail ("%s: a read issued at %" PRIu64 " returned write %" PRIu32
+              " in unit %u, which it may not",
+              op->device->name, op->issued, stamp, unit);
+  }
+  if (first->next != NULL)
+    exclude_others (first, stamp, op->issued, dead);
+}
+
+void
+model_end (struct model_op *op, int error, const void *data)
+{
+  struct model_op **link = &going_on;
+  unsigned i;
+
+  while (*link != op)
+    link = &(*link)->next;
+  *link = op->next;
+  if (error < 0)
+    model_counters.failed_requests++;
+  switch (op->kind) {
+  case MODEL_READ:
+    for (i = 0; error == 0 && i < op->count; ++i)
+      check_unit (op, op->unit + i,
+                  (const char *) data + (size_t) i * MODEL_UNIT_BYTES);
+    break;
+  case MODEL_FLUSH:
+    if (error == 0)
+      end_flush (op->device, op->issued);
+    break;
+  case MODEL_WRITE:
+  case MODEL_ZERO:
+  case MODEL_TRIM:
+    end_write (op, error);
+    break;
+  }
+}
+
+void
+model_is_durable (struct model_device *d)
+{
+  end_flush (d, sim_tick ());
+}
+
+/*----- crashes ---------------------------------------------------------*/
+
+static void
+crash_unit (struct version **unit, enum sim_crash how, uint64_t now)
+{
+  uint64_t dead = dead_for_good_before (*unit);
+  struct version *v;
+
+  if (how == SIM_KILLED)
+    dead = MIN_OF (dead, dead_before (*unit, now));
+  drop_versions (unit, dead);
+  for (v = *unit; v != NULL; v = v->next) {
+    v->is_survivor = true;
+    if (v->ended == NOT_YET)
+      v->ended = now;
+    if (how == SIM_KILLED)
+      continue;
+    /* What is there is on the disks; which one it is nobody knows. */
+    v->is_acked = v->is_durable = false;
+    v->is_on_disk = true;
+    v->issued = 0;
+    v->ended = now;
+    if (!v->is_durably_excluded)
+      v->excluded = NOT_YET;
+  }
+}
+
+void
+model_crash (struct model_device *d, enum sim_crash how)
+{
+  uint64_t now = sim_tick ();
+  unsigned i;
+
+  model_counters.crashes++;
+  going_on = NULL;
+  for (i = 0; i < d->units; ++i)
+    crash_unit (&d->map[i], how, now);
+}
+
+void
+model_allow_excluded (struct model_device *d)
+{
+  struct version *v;
+  unsigned i;
+
+  for (i = 0; i < d->units; ++i) {
+    for (v = d->map[i]; v != NULL; v = v->next) {
+      v->excluded = NOT_YET;
+      v->is_durably_excluded = false;
+    }
+  }
+}
+
+void
+model_check_disk (const struct model_device *d, const struct sim_disk *disk)
+{
+  uint64_t now = sim_tick ();
+  char sector[SECTOR_SIZE];
+  unsigned i;
+
+  for (i = 0; i < d->units; ++i) {
+    const struct version *v;
+    uint64_t dead = dead_before (d->map[i], now);
+    uint32_t stamp;
+
+    if (i % UNITS_PER_SECTOR == 0)
+      sim_disk_look (disk, i / UNITS_PER_SECTOR, 1, sector);
+    stamp = decode (d, i, sector + i % UNITS_PER_SECTOR * MODEL_UNIT_BYTES,
+                    sim_disk_name (disk));
+    for (v = d->map[i]; v != NULL; v = v->next)
+      if (v->stamp == stamp && v->ended >= dead)
+        break;
+    if (v == NULL) {
+      explain_unit (d, i);
+      sim_fail ("%s, a leg in sync, has write %" PRIu32
+                " in unit %u, which it may not",
+                sim_disk_name (disk), stamp, i);
+    }
+  }
+}
+
+/*----- life ------------------------------------------------------------*/
+
+void
+model_reset (void)
+{
+  going_on = NULL;
+  last_stamp = 0;
+}
+
+static struct model_device *
+make_device (const char *name, unsigned units)
+{
+  struct model_device *d = calloc (1, sizeof *d);
+
+  if (d == NULL)
+    abort ();
+  (void) snprintf (d->name, sizeof d->name, "%s", name);
+  d->units = units;
+  d->map = calloc (units, sizeof d->map[0]);
+  if (d->map == NULL)
+    abort ();
+  return d;
+}
+
+struct model_device *
+model_create (const char *name, unsigned units)
+{
+  struct model_device *d = make_device (name, units);
+  unsigned i;
+
+  for (i = 0; i < units; ++i) {
+    d->map[i] = version_get ();
+    d->map[i]->is_acked = d->map[i]->is_durable = true;
+    d->map[i]->ended = 0;
+  }
+  return d;
+}
+
+struct model_device *
+model_create_snapshot (const char *name, struct model_device *origin)
+{
+  struct model_device *d = make_device (name, origin->units);
+  uint64_t now = sim_tick ();
+  const struct version *v;
+  unsigned i;
+
+  for (i = 0; i < d->units; ++i) {
+    uint64_t dead = dead_before (origin->map[i], now);
+
+    for (v = origin->map[i]; v != NULL; v = v->next) {
+      struct version *copy;
+
+      if (v->ended < dead)
+        continue;
+      copy = version_get ();
+      copy->stamp = v->stamp;
+      copy->is_survivor = true;
+      copy->ended = now;
+      copy->excluded = v->excluded;
+      copy->is_durably_excluded = v->excluded != NOT_YET;
+      copy->next = d->map[i];
+      d->map[i] = copy;
+    }
+  }
+  return d;
+}
+
+void
+model_destroy (struct model_device *d)
+{
+  unsigned i;
+
+  if (d == NULL)
+    return;
+  for (i = 0; i < d->units; ++i) {
+    while (d->map[i] != NULL) {
+      struct version *v = d->map[i];
+
+      d->map[i] = v->next;
+      version_put (v);
+    }
+  }
+  free (d->map);
+  free (d);
+}
+
+const char *
+model_name (const struct model_device *d)
+{
+  return d->name;
+}

@@ -1,0 +1,94 @@
+/* What clients may read: now, and after a crash.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A device is a row of units of half a sector.  Each write gives a unit a
+ * version.  A version is *dead for reads* when a write that was issued
+ * after its end has been acknowledged, and *dead for good* when such a
+ * write is durable: it had FUA, or a flush that was issued after its
+ * acknowledgement has succeeded.  A read may return what is not dead for
+ * reads when it was issued; a crash of the machine may leave what is not
+ * dead for good.
+ *
+ * Where several versions may be there, because writes overlapped or a
+ * crash came, the first read that returns one excludes the others.  One
+ * thing brings them back: a leg that is lost while the legs may differ.
+ *
+ * All that is wrong ends the program (sim_fail).
+ */
+
+#ifndef SIM_MODEL_H
+#define SIM_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "disk-sim.h"
+
+#define MODEL_UNIT_BYTES 256U
+
+struct model_device;
+
+enum model_kind {
+  MODEL_READ,
+  MODEL_WRITE,
+  MODEL_FLUSH,
+  MODEL_ZERO,
+  MODEL_TRIM,
+};
+
+/* One request of a client, from issue to reply.  Lives at the client's. */
+struct model_op {
+  struct model_device *device;
+  enum model_kind kind;
+  bool is_durable; /* FUA */
+  unsigned unit;
+  unsigned count;
+  uint32_t stamp; /* which write it is */
+  uint64_t issued;
+  struct model_op *next; /* those that are going on */
+};
+
+struct model_counters {
+  uint64_t requests, units_checked, failed_requests, crashes;
+  uint64_t ambiguous; /* units read that could have been something else */
+};
+extern struct model_counters model_counters;
+
+/* A device of UNITS, all zeroes. */
+struct model_device *model_create (const char *name, unsigned units);
+
+/* A copy of ORIGIN as it is now, in its own life from now on. */
+struct model_device *model_create_snapshot (const char *name,
+                                            struct model_device *origin);
+void model_destroy (struct model_device *d);
+const char *model_name (const struct model_device *d);
+
+/* Forget all that went on.  Call it first for each seed. */
+void model_reset (void);
+
+/* OP has kind, device, unit, count and is_durable: it is issued.  For a
+ * write, fill its data with model_fill afterwards.
+ */
+void model_begin (struct model_op *op);
+void model_fill (const struct model_op *op, void *data);
+
+/* The reply: ERROR is 0 or a negative errno.  DATA: what was read.
+ * -EOPNOTSUPP: a zeroing that has changed nothing.
+ */
+void model_end (struct model_op *op, int error, const void *data);
+
+/* Everything that D holds is durable, by what the program did itself. */
+void model_is_durable (struct model_device *d);
+
+/* All requests that go on will never be answered. */
+void model_crash (struct model_device *d, enum sim_crash how);
+
+/* Other legs than those that were read may be read from now on. */
+void model_allow_excluded (struct model_device *d);
+
+/* Every sector of the disk holds what D may hold after a crash. */
+void model_check_disk (const struct model_device *d,
+                       const struct sim_disk *disk);
+
+#endif /* SIM_MODEL_H */

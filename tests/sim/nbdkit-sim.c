@@ -1,0 +1,61 @@
+/* The part of nbdkit that plugin.c calls, for the simulator.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <stdarg.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "nbdkit-sim.h"
+#include "sim.h"
+
+static const char *export_name = "";
+
+void
+sim_nbdkit_set_export (const char *name)
+{
+  export_name = name;
+}
+
+void
+nbdkit_error (const char *format, ...)
+{
+  (void) format;
+}
+
+void
+nbdkit_debug (const char *format, ...)
+{
+  (void) format;
+}
+
+void
+nbdkit_set_error (int error)
+{
+  *sim_fiber_errno () = error;
+}
+
+const char *
+nbdkit_export_name (void)
+{
+  return export_name;
+}
+
+int
+nbdkit_add_export (struct nbdkit_exports *exports, const char *name,
+                   const char *description)
+{
+  (void) exports, (void) name, (void) description;
+  return 0;
+}
+
+int
+nbdkit_add_extent (struct nbdkit_extents *extents, uint64_t offset,
+                   uint64_t length, uint32_t type)
+{
+  (void) extents, (void) offset, (void) length, (void) type;
+  return 0;
+}
