@@ -17,9 +17,8 @@
 #include "bits.h"
 #include "leg-file.h"
 
-/* Make the entry of PATH in its folder durable. */
-static int
-sync_folder (const char *path)
+int
+leg_file_sync_entry (const char *path)
 {
   char *copy = strdup (path);
   int fd, r = 0;
@@ -50,7 +49,7 @@ leg_file_create (const char *path, uint64_t bytes)
   if (close (fd) == -1 && r == 0)
     r = -errno;
   if (r == 0)
-    r = sync_folder (path);
+    r = leg_file_sync_entry (path);
   if (r < 0)
     (void) unlink (path);
   return r;

@@ -17,6 +17,11 @@
  */
 int leg_file_create (const char *path, uint64_t bytes);
 
+/* Make the entry of PATH in its folder durable, which leg_file_create has
+ * done, unless it was killed.  Returns 0 or a negative errno.
+ */
+int leg_file_sync_entry (const char *path);
+
 /* Remove a file that leg_file_create has made, if all is off after all. */
 void leg_file_remove (const char *path);
 

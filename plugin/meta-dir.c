@@ -25,8 +25,8 @@ struct meta_dir {
 #define NEW_SUFFIX ".new"
 #define NAME_BYTES 256
 
-int
-meta_dir_open (const char *path, struct meta_dir **dir)
+static int
+open_folder (const char *path, struct meta_dir **dir)
 {
   struct meta_dir *d = calloc (1, sizeof *d);
   int r;
@@ -74,6 +74,26 @@ sync_parent (struct meta_dir *dir)
 }
 
 int
+meta_dir_open (const char *path, struct meta_dir **dir)
+{
+  struct meta_dir *d;
+  int r = open_folder (path, &d);
+
+  if (r < 0)
+    return r;
+  /* A start that was killed may have made it, and not come to this.  Where
+   * the folder above cannot be read the user has made it.
+   */
+  r = d->is_read_only ? 0 : sync_parent (d);
+  if (r < 0 && r != -EACCES) {
+    meta_dir_close (d);
+    return r;
+  }
+  *dir = d;
+  return 0;
+}
+
+int
 meta_dir_create (const char *path, struct meta_dir **dir)
 {
   struct meta_dir *d;
@@ -81,7 +101,7 @@ meta_dir_create (const char *path, struct meta_dir **dir)
 
   if (mkdir (path, 0700) == -1)
     return -errno;
-  r = meta_dir_open (path, &d);
+  r = open_folder (path, &d);
   if (r < 0)
     goto err_remove;
   d->is_created = true;

@@ -610,6 +610,23 @@ create_leg (const struct volume_spec *spec, unsigned index,
   return r < 0 ? say_leg_error (index, leg, r) : 0;
 }
 
+/* A leg that is there, but not in the manifest as the file that it is, may
+ * be what a start has made that was killed before its name was durable.
+ */
+static int
+settle_leg (struct volume_legs *legs, unsigned index)
+{
+  struct volume_leg *leg = &legs->legs[index];
+  int r;
+
+  if (leg->is_read_only ||
+      (leg->known != NULL && is_same_file (leg->known, leg)))
+    return 0;
+  r = leg_file_sync_entry (leg->absolute);
+  /* Where the folder cannot be read the user has made it. */
+  return r < 0 && r != -EACCES ? say_leg_error (index, leg, r) : 0;
+}
+
 int
 volume_open_legs (const struct volume_spec *spec,
                   const struct manifest *manifest, struct volume_legs *legs)
@@ -635,9 +652,8 @@ volume_open_legs (const struct volume_spec *spec,
 
   /* All is well: now, and not before, something may be changed. */
   for (i = 0; i < legs->count; ++i) {
-    if (legs->legs[i].bdev != NULL)
-      continue;
-    r = create_leg (spec, i, legs);
+    r = legs->legs[i].bdev == NULL ? create_leg (spec, i, legs)
+                                   : settle_leg (legs, i);
     if (r < 0)
       goto err_abandon;
   }
