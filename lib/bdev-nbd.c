@@ -813,8 +813,8 @@ bdev_nbd_open (const char *uri, const struct bdev_options *options,
   if (r == 0)
     r = connect_device (dev, options);
   if (r == 0)
-    r = bdev_create (is_read_only ? &nbd_read_only_ops : &nbd_ops, dev, uri,
-                     dev->export.bytes >> SECTOR_SHIFT, bdev);
+    r = bdev_create (is_read_only ? &nbd_read_only_ops : &nbd_ops, dev,
+                     dev->name, dev->export.bytes >> SECTOR_SHIFT, bdev);
   if (r < 0) {
     nbd_close_device (dev);
     return r;

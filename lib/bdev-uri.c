@@ -86,10 +86,13 @@ bdev_uri_open (const char *uri, const struct bdev_options *options,
       break;
   if (i == ARRAY_COUNT (nbd_schemes))
     return refuse (uri, "a URI of an unknown kind: there are " NBD_SCHEMES);
+  if (options->flags & BDEV_OPEN_EXCLUSIVE) {
+    (void) refuse (uri, "a server cannot be locked against other clients");
+    return -EOPNOTSUPP;
+  }
 #ifdef HAVE_LIBNBD
   return bdev_nbd_open (uri, options, bdev);
 #else
-  (void) options;
   (void) bdev;
   return refuse (uri, "this build has no NBD client: configure it "
                       "--with-libnbd");

@@ -200,15 +200,17 @@ int bdev_open (const char *spec, unsigned flags, struct block_device **bdev);
  *
  * The server is connected to at once.  No thread is started before the first
  * use, so that a program may fork in between and use it in the child.
- * BDEV_OPEN_EXCLUSIVE and BDEV_OPEN_BUFFERED have no effect.  Blocks of the
- * server that are larger than a sector, and its limits, are taken care of.
+ * BDEV_OPEN_BUFFERED has no effect.  Blocks of the server that are larger
+ * than a sector, and its limits, are taken care of.
  * Errors: those of connecting, which are told to the log, and
  *   -EPROTONOSUPPORT  a URI of another kind, or a build without NBD
  *   -EPROTO           the server does not speak NBD, or TLS has failed
  *   -ETIMEDOUT        it does not answer
  *   -EROFS            it is read-only (without BDEV_OPEN_READ_ONLY)
  *   -EINVAL           its size is not a whole number of sectors, and blocks
- *   -EFBIG, -EOPNOTSUPP (BDEV_OPEN_DIRECT), -ENOMEM
+ *   -EOPNOTSUPP       BDEV_OPEN_DIRECT or BDEV_OPEN_EXCLUSIVE: no server can
+ *                     do either
+ *   -EFBIG, -ENOMEM
  *
  * Such a device fails as a whole: when the server has not answered for the
  * time-out (-ETIMEDOUT) or a connection is lost (-ENOTCONN), all that is in

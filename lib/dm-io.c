@@ -167,6 +167,14 @@ dm_io_put (unsigned int num_pages)
   io_threads_put ();
 }
 
+/* Others may have started the threads: that is no reservation. */
+static bool
+has_reservation (void)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&reserve_lock);
+  return reserved_pages > 0;
+}
+
 /* A request with room for NUM_PARTS.  Waits for one of the reserve to
  * come back when there is no memory, which it will: those in flight need
  * nothing more to end.  But for a thread, so an I/O thread, which calls from
@@ -245,7 +253,7 @@ do_async (const struct dm_io_request *rq, io_notify_fn fn, void *context)
 
   if (r < 0)
     return r;
-  if (fn == NULL)
+  if (fn == NULL || !has_reservation ())
     return -EINVAL;
   r = io_threads_start ();
   if (r < 0)

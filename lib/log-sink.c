@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dmio-log.h"
 #include "log-sink.h"
 
 static _Atomic (log_sink_fn) sink;
@@ -18,6 +19,25 @@ void
 log_sink_set (log_sink_fn fn)
 {
   atomic_store (&sink, fn);
+}
+
+/* What the program has set. */
+static _Atomic (dmio_log_fn) program_log;
+
+static void
+log_to_program (enum log_level level, const char *message)
+{
+  dmio_log_fn fn = atomic_load (&program_log);
+
+  if (fn != NULL)
+    fn ((enum dmio_log_level) level, message);
+}
+
+void
+dmio_set_log (dmio_log_fn fn)
+{
+  atomic_store (&program_log, fn);
+  log_sink_set (fn != NULL ? log_to_program : NULL);
 }
 
 void

@@ -9,6 +9,7 @@
 #ifndef DMIO_LOG_SINK_H
 #define DMIO_LOG_SINK_H
 
+/* As those of dmio-log.h, which are the program's names for them. */
 enum log_level {
   LOG_LEVEL_DEBUG,   /* of interest to developers */
   LOG_LEVEL_INFO,    /* a state changed as was asked for */

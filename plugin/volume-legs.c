@@ -619,7 +619,7 @@ settle_leg (struct volume_legs *legs, unsigned index)
   struct volume_leg *leg = &legs->legs[index];
   int r;
 
-  if (leg->is_read_only ||
+  if (leg->is_read_only || bdev_spec_is_uri (leg->path) ||
       (leg->known != NULL && is_same_file (leg->known, leg)))
     return 0;
   r = leg_file_sync_entry (leg->absolute);

@@ -149,6 +149,8 @@ START_TEST (unknown_flags_are_refused)
   ck_assert_int_eq (bdev_open_options ("/nowhere", &options, &bdev), -EINVAL);
   options.struct_size = sizeof options;
   ck_assert_int_eq (bdev_open_options ("/nowhere", &options, &bdev), -ENOENT);
+  ck_assert_int_eq (bdev_open ("nbd://h/", BDEV_OPEN_EXCLUSIVE, &bdev),
+                    -EOPNOTSUPP);
   ck_assert_int_eq (bdev_begin (bdev, &io), -EINVAL);
   bdev_close (bdev);
   fault_bdev_destroy (disk);

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include "dm-io-test.h"
+#include "io-threads.h"
 
 /*----- requests that are refused ---------------------------------------*/
 
@@ -133,6 +134,7 @@ START_TEST (async_needs_get_and_fn)
 
   setup (1);
   where = region (0, 0, 1);
+  io_threads_get (); /* as a client of kcopyd does */
   for (kind = 0; kind < MEMORY_KINDS; ++kind) {
     struct memory m = memory_of_kind (kind, 512);
 
@@ -145,6 +147,7 @@ START_TEST (async_needs_get_and_fn)
                       -EINVAL);
     memory_free (&m);
   }
+  io_threads_put ();
   assert_disk_untouched (0);
   teardown ();
 }

@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "fault-alloc.h"
 #include "list.h"
+#include "dmio-log.h"
 #include "log-sink.h"
 #include "sync.h"
 #include "test-util.h"
@@ -296,6 +297,41 @@ START_TEST (log_reaches_the_sink)
 }
 END_TEST
 
+static enum dmio_log_level program_level;
+
+static void
+note_for_program (enum dmio_log_level level, const char *message)
+{
+  program_level = level;
+  ck_assert_str_eq (message, "said");
+  messages++;
+}
+
+START_TEST (log_reaches_the_program)
+{
+  static const struct {
+    enum log_level ours;
+    enum dmio_log_level theirs;
+  } levels[] = {
+    { LOG_LEVEL_DEBUG, DMIO_LOG_DEBUG },
+    { LOG_LEVEL_INFO, DMIO_LOG_INFO },
+    { LOG_LEVEL_WARNING, DMIO_LOG_WARNING },
+    { LOG_LEVEL_ERROR, DMIO_LOG_ERROR },
+  };
+  unsigned i;
+
+  messages = 0;
+  dmio_set_log (note_for_program);
+  for (i = 0; i < ARRAY_COUNT (levels); ++i) {
+    log_message (levels[i].ours, "said");
+    ck_assert_int_eq (program_level, levels[i].theirs);
+  }
+  dmio_set_log (NULL);
+  log_error ("dropped");
+  ck_assert_uint_eq (messages, ARRAY_COUNT (levels));
+}
+END_TEST
+
 START_TEST (log_quotes_the_ends)
 {
   char text[LOG_QUOTE_BYTES + 1], buffer[LOG_QUOTE_BYTES];
@@ -544,6 +580,7 @@ main (void)
     clock_goes_forward,
     clock_formats,
     log_reaches_the_sink,
+    log_reaches_the_program,
     log_quotes_the_ends,
     errno_has_text,
     threads_exclude_each_other,
