@@ -176,6 +176,7 @@ END_TEST
 START_TEST (holes_do_not_count)
 {
   struct throttle_state s;
+  unsigned i;
 
   state_of_rate (&s, 1000);
   ck_assert_uint_eq (throttle_state_begin (&s, 500, 0, START_NS), 0);
@@ -190,6 +191,12 @@ START_TEST (holes_do_not_count)
   throttle_state_end (&s, 5000, START_NS, START_NS);
   ck_assert_uint_eq (throttle_state_begin (&s, 10, 0, START_NS), 0);
   ck_assert_uint_ne (throttle_state_begin (&s, 10, 0, START_NS), 0);
+  /* Paid for by then, and more: it is too late. */
+  ck_assert_uint_eq (throttle_state_begin (&s, 1, 0, START_NS + 60 * MS), 0);
+  throttle_state_end (&s, 10, START_NS, START_NS + 60 * MS);
+  for (i = 0; i < 50; ++i)
+    ck_assert_uint_eq (throttle_state_begin (&s, 1, 0, START_NS + 60 * MS), 0);
+  ck_assert_uint_ne (throttle_state_begin (&s, 1, 0, START_NS + 60 * MS), 0);
 }
 END_TEST
 
