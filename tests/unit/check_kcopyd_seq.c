@@ -159,6 +159,8 @@ START_TEST (the_first_read_error_is_the_end)
         ck_assert_uint_eq (c.write_err, 0);
         assert_prefix (2, k, 0);
         assert_in_order (2, FAULT_WRITE, k * SMALL_SECTORS);
+        if (sub_jobs == 1) /* nor is anything read any more */
+          ck_assert_uint_eq (fault_bdev_calls (disks[0], FAULT_READ), k + 1);
         teardown ();
       }
 }
@@ -186,6 +188,8 @@ START_TEST (the_first_write_error_is_the_end)
           ck_assert_uint_eq (c.write_err, bad);
           assert_prefix (2, k, ~bad);
           assert_in_order (2, FAULT_WRITE, part_end (k));
+          if (sub_jobs == 1)
+            ck_assert_uint_eq (fault_bdev_calls (disks[0], FAULT_READ), k + 1);
           teardown ();
         }
 }
@@ -212,6 +216,38 @@ START_TEST (the_earliest_error_is_the_end)
     finish (&c);
     ck_assert_uint_eq (c.write_err, 2);
     assert_prefix (2, k, 1);
+    teardown ();
+  }
+}
+END_TEST
+
+/* The first part cannot be written; then one of the others, any, cannot be
+ * read, and then the rest can.
+ */
+START_TEST (errors_come_in_any_order)
+{
+  unsigned round;
+
+  for (round = 0; round < 30; ++round) {
+    struct copy c;
+
+    setup (1, 100);
+    copy_init (&c, small_client (64, PARTS), NULL);
+    fault_bdev_fail_range (disks[1], FAULT_WRITE, 0, 1);
+    fault_bdev_gate_shut (disks[0], FAULT_READ, SMALL_SECTORS, TOTAL);
+    start_job (&c, 1, 0, TOTAL, SEQ);
+    fault_bdev_gate_wait (disks[0], PARTS - 1);
+    while (progress_of (c.kc).write_errors == 0)
+      (void) sched_yield ();
+    fault_bdev_fail_once (disks[0], FAULT_READ, 0);
+    fault_bdev_gate_pass (disks[0], 1);
+    while (progress_of (c.kc).read_errors == 0)
+      (void) sched_yield ();
+    fault_bdev_gate_open (disks[0]);
+    finish (&c); /* or hang */
+    ck_assert_int_eq (c.read_err, 1);
+    ck_assert_uint_eq (c.write_err, 1);
+    ck_assert (is_untouched (1, 0, 100));
     teardown ();
   }
 }
@@ -282,6 +318,7 @@ main (void)
     the_first_read_error_is_the_end,
     the_first_write_error_is_the_end,
     the_earliest_error_is_the_end,
+    errors_come_in_any_order,
     zeroes_in_order,
     jobs_in_order_among_others,
     NULL,
