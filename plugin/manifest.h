@@ -65,7 +65,9 @@ struct manifest {
  */
 int manifest_load (struct meta_dir *dir, struct manifest **manifest);
 
-/* Write it, durably.  After an error the old one is still there. */
+/* Write it, durably.  After an error the old one is there, or the new one
+ * is, but may go with the power.
+ */
 int manifest_save (struct meta_dir *dir, const struct manifest *manifest);
 
 /* An empty manifest, or NULL. */

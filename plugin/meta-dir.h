@@ -51,7 +51,8 @@ int meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
                         char **text, size_t *length);
 
 /* Replace a file, so that after a crash at any moment it has either its
- * old or its new contents, and its new ones once this has returned.
+ * old or its new contents, and its new ones once this has returned 0.  After
+ * an error it has either.
  */
 int meta_dir_replace_file (struct meta_dir *dir, const char *name,
                            const char *text, size_t length);

@@ -34,7 +34,7 @@ struct volume {
    */
   struct mutex manifest_lock;
   struct manifest *manifest; /* NULL without a folder */
-  bool is_recorded;          /* it has been saved since the start */
+  bool is_recorded;          /* it may name the legs of this start */
 };
 
 /* Save the manifest, durably.  The caller holds manifest_lock, or is alone.

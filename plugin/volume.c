@@ -34,7 +34,8 @@ volume_save_manifest (struct volume *v)
 {
   int r = manifest_save (v->dir, v->manifest);
 
-  if (r == 0)
+  /* One that could not be made durable may be there all the same. */
+  if (r == 0 || meta_dir_has_file (v->dir, MANIFEST_FILE))
     v->is_recorded = true;
   return r;
 }
