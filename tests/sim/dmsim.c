@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 #include "sim.h"
 
 #define DEFAULT_STEPS 60
+#define MAX_JOBS 64
 
 static uint64_t from, to = 1000;
 static unsigned steps = DEFAULT_STEPS;
@@ -38,12 +40,13 @@ static bool is_traced;
 static bool has_hashes;
 static char replay[64];
 
-/* What one process has counted. */
+/* What one process has counted: a row of uint64_t. */
 struct counters {
   struct life_counters life;
   struct sim_disk_counters disk;
   struct model_counters model;
   uint64_t files_failed;
+  uint64_t seed; /* at which it is */
 };
 
 static void
@@ -52,7 +55,10 @@ run_seeds (unsigned job, struct counters *counters)
   uint64_t seed;
 
   for (seed = from + job; seed < to; seed += jobs) {
-    uint64_t hash = life_run_seed (seed, steps, is_traced);
+    uint64_t hash;
+
+    counters->seed = seed;
+    hash = life_run_seed (seed, steps, is_traced);
 
     if (has_hashes)
       printf ("%" PRIu64 " %016" PRIx64 "\n", seed, hash);
@@ -64,7 +70,6 @@ run_seeds (unsigned job, struct counters *counters)
   counters->files_failed = sim_files_failed;
 }
 
-/* All are rows of uint64_t. */
 static void
 add_up (struct counters *sum, const struct counters *c)
 {
@@ -119,32 +124,52 @@ now_seconds (void)
   return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
 }
 
-static int
-run_jobs (struct counters *shared)
+/* Job number JOB has ended with STATUS before its time: the others, too. */
+static void
+end_jobs (pid_t *pids, unsigned job, int status,
+          const struct counters *counters)
 {
+  uint64_t seed = counters[job].seed;
   unsigned i;
-  int status, result = 0;
 
-  if (jobs == 1) {
-    run_seeds (0, shared);
-    return 0;
-  }
+  if (WIFSIGNALED (status))
+    fprintf (stderr, "FAILED: seed %" PRIu64 ", point 0: %s\n", seed,
+             strsignal (WTERMSIG (status)));
+  for (i = 0; i < jobs; ++i)
+    if (pids[i] > 0)
+      (void) kill (pids[i], SIGKILL);
+  fprintf (stderr, "after %" PRIu64 " seeds\n", seed - from + 1);
+}
+
+static int
+run_jobs (struct counters *counters)
+{
+  pid_t pids[MAX_JOBS];
+  int status, result = 0;
+  unsigned i;
+  pid_t pid;
+
   fflush (stdout);
   for (i = 0; i < jobs; ++i) {
-    pid_t pid = fork ();
-
-    if (pid == -1) {
+    pids[i] = fork ();
+    if (pids[i] == -1) {
       perror ("dmsim: fork");
-      return 1;
+      exit (1);
     }
-    if (pid == 0) {
-      run_seeds (i, &shared[i]);
+    if (pids[i] == 0) {
+      run_seeds (i, &counters[i]);
       _exit (0);
     }
   }
-  while (wait (&status) > 0)
-    if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
+  while ((pid = wait (&status)) > 0) {
+    for (i = 0; pids[i] != pid; ++i)
+      ;
+    pids[i] = 0;
+    if (result == 0 && status != 0) {
+      end_jobs (pids, i, status, counters);
       result = 1;
+    }
+  }
   return result;
 }
 
@@ -203,7 +228,7 @@ parse_arguments (int argc, char **argv)
       usage ();
     }
   }
-  if (optind < argc || steps == 0 || jobs == 0 || jobs > 64)
+  if (optind < argc || steps == 0 || jobs == 0 || jobs > MAX_JOBS)
     usage ();
 }
 

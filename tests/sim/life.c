@@ -60,7 +60,9 @@ static struct {
   const char *read_policy;
   const char *on_cow_error;
   struct sim_disk_kind kind;
+  bool some_not_fast; /* disks; changes from life to life */
   unsigned slow;
+  unsigned copy_pages; /* that kcopyd may have */
 } plan;
 
 /* What goes on. */
@@ -95,6 +97,19 @@ __wrap_volume_open (const struct volume_spec *spec, struct volume **volume)
   r = __real_volume_open (&changed, volume);
   now.volume = r == 0 ? *volume : NULL;
   return r;
+}
+
+int __real_kcopyd_client_create (unsigned num_pages,
+                                 struct kcopyd_client **result);
+int __wrap_kcopyd_client_create (unsigned num_pages,
+                                 struct kcopyd_client **result);
+
+/* Fewer pages: copies wait for each other, and memory costs less. */
+int
+__wrap_kcopyd_client_create (unsigned num_pages, struct kcopyd_client **result)
+{
+  return __real_kcopyd_client_create (MIN_OF (num_pages, plan.copy_pages),
+                                      result);
 }
 
 static bool
@@ -142,14 +157,14 @@ choose_fault (struct sim_fault *fault)
 {
   switch (sim_below (3)) {
   case 0:
-    fault->one_in = 1U << sim_below (8);
+    fault->one_in = 2U << sim_below (6);
     break;
   case 1:
-    fault->after = sim_below (1U << sim_below (9));
+    fault->after = sim_below (1U << sim_below (8));
     fault->count = 1 + sim_below (4);
     break;
   case 2:
-    fault->after = sim_below (1U << sim_below (9));
+    fault->after = sim_below (1U << sim_below (8));
     fault->count = SIM_FOR_EVER;
     break;
   }
@@ -160,7 +175,7 @@ choose_faults (struct sim_disk_faults *faults, sector_t sectors)
 {
   switch (sim_below (6)) {
   case 0:
-    faults->gone_after = 1 + sim_below (1U << sim_below (10));
+    faults->gone_after = 1 + sim_below (1U << sim_below (8));
     break;
   case 1:
     faults->bad_sector = sim_below ((unsigned) sectors + 1);
@@ -186,16 +201,18 @@ static void
 set_up_disk (struct sim_disk *disk)
 {
   struct sim_disk_faults faults = { .slow = 0 };
+  struct sim_disk_kind kind = plan.kind;
   bool may_fail = is_store (disk) ? now.stores_may_fail : now.legs_may_fail;
 
-  if (may_fail && sim_one_in (2))
+  if (may_fail && !sim_one_in (3))
     choose_faults (&faults, sim_disk_sectors (disk));
   if (plan.slow > 0 && sim_one_in (2))
     faults.slow = plan.slow;
   if (plan.slow > 0 && sim_one_in (4))
     faults.stall_one_in = 50;
   sim_disk_set_faults (disk, &faults);
-  sim_disk_set_kind (disk, &plan.kind);
+  kind.no_fast = plan.some_not_fast && sim_one_in (2);
+  sim_disk_set_kind (disk, &kind);
 }
 
 static void
@@ -209,6 +226,7 @@ choose_life_faults (bool has_faults)
     now.had_faults = true;
   }
   sim_files_each_disk (set_up_disk);
+  sim_set_thread_errors (has_faults && sim_one_in (5) ? 4 : 0);
   sim_files_set_faults (has_faults && sim_one_in (3) ? 1U << sim_below (7) : 0);
 }
 
@@ -691,7 +709,7 @@ choose_plan (void)
 
   memset (&plan, 0, sizeof plan);
   plan.leg_count = leg_counts[sim_below (ARRAY_COUNT (leg_counts))];
-  plan.sectors = 8 + sim_below (120);
+  plan.sectors = 8 + sim_below (sim_one_in (4) ? 200 : 80);
   plan.region_bytes = 1024U << sim_below (6);
   plan.chunk_bytes = SECTOR_SIZE << sim_below (5);
   plan.has_faults = sim_one_in (2);
@@ -702,7 +720,8 @@ choose_plan (void)
   plan.on_cow_error = sim_one_in (4) ? "break-guest-write" : "break-snapshot";
   plan.kind.can_begin = sim_one_in (3);
   plan.kind.is_bare = sim_one_in (6);
-  plan.kind.no_fast = sim_one_in (4);
+  plan.some_not_fast = sim_one_in (3);
+  plan.copy_pages = 1U << sim_below (7);
   if (sim_one_in (4))
     plan.slow = 1U << sim_below (8);
 }

@@ -69,6 +69,7 @@ static uint64_t hash;
 static bool is_traced;
 static bool is_dumping;
 static struct sim_policy policy;
+static unsigned thread_error_one_in;
 static const char *replay = "";
 
 /*----- chance ----------------------------------------------------------*/
@@ -461,7 +462,7 @@ sim_begin (uint64_t seed, bool traced)
   now_ns = 0;
   points = tick = at_point = 0;
   hash = UINT64_C (0xcbf29ce484222325);
-  ready_count = timed_count = next_id = 0;
+  ready_count = timed_count = next_id = thread_error_one_in = 0;
   is_traced = traced;
   policy = (struct sim_policy){ .switch_one_in = 1, .max_points = UINT64_MAX };
   self = add_fiber ("main");
@@ -473,6 +474,12 @@ void
 sim_set_policy (const struct sim_policy *p)
 {
   policy = *p;
+}
+
+void
+sim_set_thread_errors (unsigned one_in)
+{
+  thread_error_one_in = one_in;
 }
 
 uint64_t
@@ -514,7 +521,7 @@ sim_is_spurious (void)
 bool
 sim_thread_fails (void)
 {
-  return sim_one_in (policy.thread_error_one_in);
+  return sim_one_in (thread_error_one_in);
 }
 
 void

@@ -32,15 +32,17 @@ bool sim_one_in (unsigned n);
 struct sim_policy {
   unsigned switch_one_in; /* at a scheduling point: go to another one */
   bool by_priority;       /* always the same ones first; see priority_one_in */
-  unsigned priority_one_in;     /* the one that runs becomes the last */
-  unsigned spurious_one_in;     /* waits that end for no reason */
-  unsigned thread_error_one_in; /* threads that cannot be started */
-  uint64_t max_points;          /* more than so many: it does not end */
+  unsigned priority_one_in; /* the one that runs becomes the last */
+  unsigned spurious_one_in; /* waits that end for no reason */
+  uint64_t max_points;      /* more than so many: it does not end */
 };
 
 /* Begin anew with SEED.  The caller becomes the first fiber, "main". */
 void sim_begin (uint64_t seed, bool is_traced);
 void sim_set_policy (const struct sim_policy *policy);
+
+/* One in so many threads cannot be started; 0: all can. */
+void sim_set_thread_errors (unsigned one_in);
 
 /* All fibers but the first must have ended.  Returns a hash of all that
  * has happened.
