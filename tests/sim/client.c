@@ -24,7 +24,7 @@ call_plugin (const struct client_world *w, void *handle,
   const struct nbdkit_plugin *p = w->plugin;
   uint32_t bytes = op->count * MODEL_UNIT_BYTES;
   uint64_t offset = (uint64_t) op->unit * MODEL_UNIT_BYTES;
-  uint32_t fua = op->is_durable ? NBDKIT_FLAG_FUA : 0;
+  uint32_t flags = op->is_durable ? NBDKIT_FLAG_FUA : 0;
   int r = 0;
 
   *sim_fiber_errno () = 0;
@@ -33,18 +33,21 @@ call_plugin (const struct client_world *w, void *handle,
     r = p->pread (handle, data, bytes, offset, 0);
     break;
   case MODEL_WRITE:
-    r = p->pwrite (handle, data, bytes, offset, fua);
+    r = p->pwrite (handle, data, bytes, offset, flags);
     break;
   case MODEL_FLUSH:
     r = p->flush (handle, 0);
     break;
   case MODEL_ZERO:
-    r = p->zero (handle, bytes, offset,
-                 fua | (sim_one_in (2) ? NBDKIT_FLAG_MAY_TRIM : 0) |
-                   (sim_one_in (3) ? NBDKIT_FLAG_FAST_ZERO : 0));
+    /* One after the other: compilers differ in the order of operands. */
+    if (sim_one_in (2))
+      flags |= NBDKIT_FLAG_MAY_TRIM;
+    if (sim_one_in (3))
+      flags |= NBDKIT_FLAG_FAST_ZERO;
+    r = p->zero (handle, bytes, offset, flags);
     break;
   case MODEL_TRIM:
-    r = p->trim (handle, bytes, offset, fua);
+    r = p->trim (handle, bytes, offset, flags);
     break;
   }
   if (r == 0)

@@ -62,7 +62,9 @@ static struct {
   struct sim_disk_kind kind;
   bool some_not_fast; /* disks; changes from life to life */
   unsigned slow;
-  unsigned copy_pages; /* that kcopyd may have */
+  unsigned copy_pages;   /* that kcopyd may have */
+  unsigned copy_sectors; /* in each part */
+  unsigned copy_slices;  /* in flight for one copy */
 } plan;
 
 /* What goes on. */
@@ -99,17 +101,23 @@ __wrap_volume_open (const struct volume_spec *spec, struct volume **volume)
   return r;
 }
 
-int __real_kcopyd_client_create (unsigned num_pages,
-                                 struct kcopyd_client **result);
 int __wrap_kcopyd_client_create (unsigned num_pages,
                                  struct kcopyd_client **result);
 
-/* Fewer pages: copies wait for each other, and memory costs less. */
+/* Small parts, and few pages for them: several are in flight for one copy,
+ * and copies wait for each other.
+ */
 int
 __wrap_kcopyd_client_create (unsigned num_pages, struct kcopyd_client **result)
 {
-  return __real_kcopyd_client_create (MIN_OF (num_pages, plan.copy_pages),
-                                      result);
+  struct kcopyd_options options = {
+    .struct_size = sizeof options,
+    .num_pages = MIN_OF (num_pages, plan.copy_pages),
+    .sub_job_sectors = plan.copy_sectors,
+    .sub_jobs = plan.copy_slices,
+  };
+
+  return kcopyd_client_create_options (&options, result);
 }
 
 static bool
@@ -415,7 +423,7 @@ visit_grave (bool is_last)
 
 /*----- a life ----------------------------------------------------------*/
 
-static void
+__attribute__ ((format (printf, 2, 3))) static void
 configure (const char *key, const char *format, ...)
 {
   char value[64];
@@ -689,14 +697,12 @@ live (unsigned requests, bool is_last)
 static void
 choose_policy (void)
 {
-  struct sim_policy policy = {
-    .switch_one_in = 1U << sim_below (6),
-    .by_priority = sim_one_in (3),
-    .priority_one_in = 4U << sim_below (6),
-    .spurious_one_in = sim_one_in (2) ? 20 : 0,
-    .max_points = 5000000,
-  };
+  struct sim_policy policy = { .max_points = 5000000 };
 
+  policy.switch_one_in = 1U << sim_below (6);
+  policy.by_priority = sim_one_in (3);
+  policy.priority_one_in = 4U << sim_below (6);
+  policy.spurious_one_in = sim_one_in (2) ? 20 : 0;
   sim_set_policy (&policy);
 }
 
@@ -721,7 +727,9 @@ choose_plan (void)
   plan.kind.can_begin = sim_one_in (3);
   plan.kind.is_bare = sim_one_in (6);
   plan.some_not_fast = sim_one_in (3);
-  plan.copy_pages = 1U << sim_below (7);
+  plan.copy_sectors = 8U << sim_below (4);
+  plan.copy_slices = 1U << sim_below (4);
+  plan.copy_pages = (plan.copy_sectors / 8) << sim_below (6);
   if (sim_one_in (4))
     plan.slow = 1U << sim_below (8);
 }

@@ -339,7 +339,7 @@ sim_block (const char *what, const void *object, uint64_t deadline_ns)
   return !me->has_timed_out;
 }
 
-void
+unsigned
 sim_wake_one (const void *object)
 {
   unsigned i, n = 0, chosen;
@@ -348,24 +348,28 @@ sim_wake_one (const void *object)
     if (fibers[i]->state == BLOCKED && fibers[i]->object == object)
       n++;
   if (n == 0)
-    return;
+    return 0;
   chosen = n == 1 ? 0 : sim_below (n);
   for (i = 0;; ++i)
     if (fibers[i]->state == BLOCKED && fibers[i]->object == object &&
         chosen-- == 0) {
       make_ready (fibers[i]);
-      return;
+      return 1;
     }
 }
 
-void
+unsigned
 sim_wake_all (const void *object)
 {
-  unsigned i;
+  unsigned i, n = 0;
 
-  for (i = 0; i < fiber_count; ++i)
-    if (fibers[i]->state == BLOCKED && fibers[i]->object == object)
+  for (i = 0; i < fiber_count; ++i) {
+    if (fibers[i]->state == BLOCKED && fibers[i]->object == object) {
       make_ready (fibers[i]);
+      n++;
+    }
+  }
+  return n;
 }
 
 void
@@ -417,7 +421,7 @@ fiber_main (void *arg)
 
   look_back ();
   f->fn (f->arg);
-  sim_wake_all (f);
+  (void) sim_wake_all (f);
   f->state = DONE;
   schedule (1);
   abort ();

@@ -84,9 +84,11 @@ void sim_point (const char *what, const void *object);
 #define SIM_NEVER UINT64_MAX
 bool sim_block (const char *what, const void *object, uint64_t deadline_ns);
 
-/* Wake one fiber, by chance, or all, of those that wait for OBJECT. */
-void sim_wake_one (const void *object);
-void sim_wake_all (const void *object);
+/* Wake one fiber, by chance, or all, of those that wait for OBJECT.  Returns
+ * how many.
+ */
+unsigned sim_wake_one (const void *object);
+unsigned sim_wake_all (const void *object);
 
 /* What the policy says of this wait, and of this thread. */
 bool sim_is_spurious (void);

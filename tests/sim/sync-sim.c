@@ -88,7 +88,7 @@ unlock (struct sim_mutex *m)
     sim_fail ("a mutex is unlocked by one who does not hold it");
   m->owner = NULL;
   if (m->waiting > 0)
-    sim_wake_one (m);
+    (void) sim_wake_one (m);
 }
 
 void
@@ -160,10 +160,8 @@ void
 cond_signal (struct cond *cond)
 {
   check_signal (cond);
-  if (cond_of (cond)->waiting > 0) {
-    cond_of (cond)->waiting--;
-    sim_wake_one (cond);
-  }
+  if (cond_of (cond)->waiting > 0)
+    cond_of (cond)->waiting -= sim_wake_one (cond);
   sim_point ("signal", NULL);
 }
 
@@ -171,10 +169,8 @@ void
 cond_broadcast (struct cond *cond)
 {
   check_signal (cond);
-  if (cond_of (cond)->waiting > 0) {
-    cond_of (cond)->waiting = 0;
-    sim_wake_all (cond);
-  }
+  if (cond_of (cond)->waiting > 0)
+    cond_of (cond)->waiting -= sim_wake_all (cond);
   sim_point ("broadcast", NULL);
 }
 
