@@ -150,3 +150,56 @@ thread_is_self (const struct thread *thread)
 {
   return pthread_equal (thread->impl, pthread_self ()) != 0;
 }
+
+void *
+thread_slot_get (struct thread_slot *slot)
+{
+  if (!atomic_load_explicit (&slot->has_key, memory_order_acquire))
+    return NULL;
+  return pthread_getspecific (slot->key);
+}
+
+int
+thread_slot_set (struct thread_slot *slot, void *value)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&slot->lock);
+  if (!atomic_load (&slot->has_key)) {
+    int r = pthread_key_create (&slot->key, slot->destroy);
+
+    if (r != 0)
+      return -r;
+    atomic_store (&slot->has_key, true);
+  }
+  return -pthread_setspecific (slot->key, value);
+}
+
+void
+thread_slot_delete (struct thread_slot *slot)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&slot->lock);
+  if (atomic_exchange (&slot->has_key, false))
+    MUST_BE_ZERO (pthread_key_delete (slot->key));
+}
+
+static pthread_once_t number_once = PTHREAD_ONCE_INIT;
+static atomic_uint number;
+
+static void
+next_number (void)
+{
+  atomic_fetch_add (&number, 1);
+}
+
+static void
+watch_forks (void)
+{
+  /* Only for want of memory: then a child has the number of its parent. */
+  (void) pthread_atfork (NULL, NULL, next_number);
+}
+
+unsigned
+process_number (void)
+{
+  MUST_BE_ZERO (pthread_once (&number_once, watch_forks));
+  return atomic_load_explicit (&number, memory_order_relaxed);
+}

@@ -14,6 +14,7 @@
 #define DMIO_SYNC_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -70,6 +71,35 @@ void thread_join (struct thread *thread);
 
 /* True if the caller runs on THREAD. */
 bool thread_is_self (const struct thread *thread);
+
+/* A pointer of which each thread has its own, NULL until it is set.  When a
+ * thread ends, DESTROY is called there with its pointer, unless NULL; for
+ * the main thread never.
+ */
+struct thread_slot {
+  struct mutex lock;
+  atomic_bool has_key;
+  pthread_key_t key;
+  void (*destroy) (void *value);
+};
+
+#define THREAD_SLOT_INITIALIZER(destroy_fn) \
+  { \
+    .lock = MUTEX_INITIALIZER, .destroy = destroy_fn \
+  }
+
+void *thread_slot_get (struct thread_slot *slot);
+
+/* Returns 0, -EAGAIN (too many slots in this process) or -ENOMEM. */
+int thread_slot_set (struct thread_slot *slot, void *value);
+
+/* Nothing is destroyed any more.  For when the code of DESTROY goes. */
+void thread_slot_delete (struct thread_slot *slot);
+
+/* A number that is another one in the child of a fork, if it was asked for
+ * before; threads other than the caller of fork are not in the child.
+ */
+unsigned process_number (void);
 
 /* Hold MUTEX until the end of the enclosing block. */
 #define ACQUIRE_LOCK_FOR_CURRENT_SCOPE(to_lock) \

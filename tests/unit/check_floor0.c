@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "bits.h"
 #include "checked-math.h"
@@ -566,6 +567,92 @@ START_TEST (thread_start_fails_cleanly)
 }
 END_TEST
 
+/*----- what each thread has of its own ---------------------------------*/
+
+static atomic_uint destroyed;
+
+static void
+destroy_value (void *value)
+{
+  atomic_fetch_add (&destroyed, *(unsigned *) value);
+}
+
+static struct thread_slot test_slot = THREAD_SLOT_INITIALIZER (destroy_value);
+
+struct slot_user {
+  struct thread thread;
+  unsigned value; /* 0: it sets none */
+  bool is_wrong;
+};
+
+static void
+slot_user_main (void *arg)
+{
+  struct slot_user *u = arg;
+
+  u->is_wrong = thread_slot_get (&test_slot) != NULL;
+  if (u->value == 0)
+    return;
+  u->is_wrong |= thread_slot_set (&test_slot, &u->value) != 0;
+  u->is_wrong |= thread_slot_get (&test_slot) != &u->value;
+}
+
+static void
+use_slot (void)
+{
+  struct slot_user users[3] = { { .value = 1 },
+                                { .value = 0 },
+                                { .value = 16 } };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (users); ++i)
+    ck_assert_int_eq (thread_start (&users[i].thread, "user", slot_user_main,
+                                    &users[i]),
+                      0);
+  for (i = 0; i < ARRAY_COUNT (users); ++i) {
+    thread_join (&users[i].thread);
+    ck_assert (!users[i].is_wrong);
+  }
+}
+
+START_TEST (each_thread_has_its_own_pointer)
+{
+  unsigned mine = 256;
+
+  ck_assert_ptr_null (thread_slot_get (&test_slot));
+  use_slot ();
+  ck_assert_uint_eq (atomic_load (&destroyed), 17);
+  ck_assert_int_eq (thread_slot_set (&test_slot, &mine), 0);
+  use_slot ();
+  ck_assert_uint_eq (atomic_load (&destroyed), 34);
+  ck_assert_ptr_eq (thread_slot_get (&test_slot), &mine);
+  thread_slot_delete (&test_slot);
+  ck_assert_ptr_null (thread_slot_get (&test_slot));
+  ck_assert_uint_eq (atomic_load (&destroyed), 34);
+  /* It can be used again. */
+  use_slot ();
+  ck_assert_uint_eq (atomic_load (&destroyed), 51);
+  thread_slot_delete (&test_slot);
+}
+END_TEST
+
+START_TEST (a_child_has_another_number)
+{
+  unsigned number = process_number ();
+  int status;
+  pid_t pid;
+
+  ck_assert_uint_eq (process_number (), number);
+  pid = fork ();
+  ck_assert_int_ge (pid, 0);
+  if (pid == 0)
+    _exit (process_number () != number ? 0 : 1);
+  ck_assert_int_eq (waitpid (pid, &status, 0), pid);
+  ck_assert (WIFEXITED (status) && WEXITSTATUS (status) == 0);
+  ck_assert_uint_eq (process_number (), number);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -588,6 +675,8 @@ main (void)
     conditions_have_deadlines,
     a_deadline_far_away_does_not_pass,
     thread_start_fails_cleanly,
+    each_thread_has_its_own_pointer,
+    a_child_has_another_number,
     NULL,
   };
 
