@@ -1,10 +1,8 @@
 /* The block device over a local file or disk.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * I/O is done in the calling thread by pread and pwrite.  With O_DIRECT,
- * memory that is not aligned goes through an aligned bounce buffer; the
- * offset always is, because O_DIRECT is only used where a sector is the
- * device's own unit.
+ * Reading and writing are in bdev-file-io.c.  With O_DIRECT, and where the
+ * device's unit is larger than a sector, bdev-blocks.c is put in front.
  *
  * A file may be deleted or cut short by others while we have it open.
  * Deleted, it goes on working until it is closed, which is said once.
@@ -18,7 +16,8 @@
  * fails to for ever (group-sync.h).  A durable write is a write and such a
  * flush: RWF_DSYNC would take errors away from the flushes of others.
  *
- * The only file that opens, reads, writes or syncs a leg or a store.
+ * These two are the only files that open, read, write or sync a leg or a
+ * store.
  */
 
 #include <config.h>
@@ -39,184 +38,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "bdev-impl.h"
+#include "bdev-file-impl.h"
 #include "bits.h"
-#include "block-device.h"
-#include "group-sync.h"
 #include "log-sink.h"
-
-struct bdev_file {
-  int fd;
-  bool is_disk;
-  bool is_direct;
-  uint64_t size_bytes;
-  char *name;
-
-  /* What the file system has once refused is not asked again. */
-  atomic_bool no_punch_hole;
-  atomic_bool no_zero_range;
-  atomic_bool said_deleted;
-
-  struct group_sync sync;
-};
-
-/* Memory and lengths for O_DIRECT are multiples of this. */
-#define DIRECT_ALIGN 512U
-/* One allocation of this size serves the largest of requests, piece by
- * piece.
- */
-#define BOUNCE_BYTES (1U << 20)
-#define BOUNCE_ALIGN 4096U
-
-/* Read or write all of IOV, which the kernel may do in parts.  The copy
- * of the vector is only made when it does.
- */
-static int
-transfer_rest (struct bdev_file *f, const struct iovec *iov, int iovcnt,
-               off_t offset, bool is_write, size_t done)
-{
-  int i;
-
-  for (i = 0; i < iovcnt; ++i) {
-    char *base = iov[i].iov_base;
-    size_t len = iov[i].iov_len;
-
-    if (done >= len) {
-      done -= len;
-      offset += (off_t) len;
-      continue;
-    }
-    base += done;
-    len -= done;
-    offset += (off_t) done;
-    done = 0;
-    while (len > 0) {
-      struct iovec one = { .iov_base = base, .iov_len = len };
-      ssize_t n = is_write ? pwritev (f->fd, &one, 1, offset)
-                           : preadv (f->fd, &one, 1, offset);
-
-      if (n < 0 && errno == EINTR)
-        continue;
-      if (n < 0)
-        return -errno;
-      if (n == 0) /* the file has been cut short, or the disk is full */
-        return is_write ? -ENOSPC : -EIO;
-      base += n;
-      len -= (size_t) n;
-      offset += n;
-    }
-  }
-  return 0;
-}
-
-static int
-transfer (struct bdev_file *f, const struct iovec *iov, int iovcnt,
-          off_t offset, bool is_write)
-{
-  size_t total = 0;
-  ssize_t n;
-  int i;
-
-  for (i = 0; i < iovcnt; ++i)
-    total += iov[i].iov_len;
-  if (total == 0)
-    return 0;
-
-  if (iovcnt == 1)
-    n = is_write ? pwrite (f->fd, iov->iov_base, iov->iov_len, offset)
-                 : pread (f->fd, iov->iov_base, iov->iov_len, offset);
-  else if (iovcnt > IOV_MAX)
-    n = 0; /* one by one */
-  else
-    n = is_write ? pwritev (f->fd, iov, iovcnt, offset)
-                 : preadv (f->fd, iov, iovcnt, offset);
-
-  if (n >= 0 && (size_t) n == total)
-    return 0;
-  if (n < 0 && errno != EINTR)
-    return -errno;
-  return transfer_rest (f, iov, iovcnt, offset, is_write,
-                        n > 0 ? (size_t) n : 0);
-}
-
-static bool
-is_aligned (const struct iovec *iov, int iovcnt)
-{
-  int i;
-
-  for (i = 0; i < iovcnt; ++i)
-    if (((uintptr_t) iov[i].iov_base | iov[i].iov_len) % DIRECT_ALIGN != 0)
-      return false;
-  return true;
-}
-
-/* Copy LEN bytes between BUFFER and IOV from byte SKIP of IOV on. */
-static void
-copy_vector (const struct iovec *iov, int iovcnt, size_t skip, char *buffer,
-             size_t len, bool to_buffer)
-{
-  int i;
-
-  for (i = 0; i < iovcnt && len > 0; ++i) {
-    size_t n;
-    char *base;
-
-    if (skip >= iov[i].iov_len) {
-      skip -= iov[i].iov_len;
-      continue;
-    }
-    base = (char *) iov[i].iov_base + skip;
-    n = MIN_OF (iov[i].iov_len - skip, len);
-    skip = 0;
-    if (to_buffer)
-      memcpy (buffer, base, n);
-    else
-      memcpy (base, buffer, n);
-    buffer += n;
-    len -= n;
-  }
-}
-
-static int
-transfer_bounced (struct bdev_file *f, const struct iovec *iov, int iovcnt,
-                  off_t offset, bool is_write)
-{
-  size_t total = 0, done, size;
-  void *buffer;
-  int i, r = 0;
-
-  for (i = 0; i < iovcnt; ++i)
-    total += iov[i].iov_len;
-  size = MIN_OF (total, (size_t) BOUNCE_BYTES);
-  if (posix_memalign (&buffer, BOUNCE_ALIGN, MAX_OF (size, 1)) != 0)
-    return -ENOMEM;
-
-  for (done = 0; done < total && r == 0; done += size) {
-    struct iovec one = {
-      .iov_base = buffer,
-      .iov_len = MIN_OF (size, total - done),
-    };
-
-    if (is_write)
-      copy_vector (iov, iovcnt, done, buffer, one.iov_len, true);
-    r = transfer (f, &one, 1, offset + (off_t) done, is_write);
-    if (r == 0 && !is_write)
-      copy_vector (iov, iovcnt, done, buffer, one.iov_len, false);
-  }
-  free (buffer);
-  return r;
-}
-
-static int
-file_read (void *handle, const struct iovec *iov, int iovcnt, sector_t sector)
-{
-  struct bdev_file *f = handle;
-  off_t offset = (off_t) sector_to_bytes (sector);
-
-  if (f->is_direct && !is_aligned (iov, iovcnt))
-    return transfer_bounced (f, iov, iovcnt, offset, false);
-  return transfer (f, iov, iovcnt, offset, false);
-}
 
 /* -EIO if the file has been cut short, which is the end of it. */
 static int
@@ -252,19 +76,16 @@ sync_file (void *arg)
   return check_length (f);
 }
 
-static int
-file_flush (void *handle)
+int
+bdev_file_flush (void *handle)
 {
   struct bdev_file *f = handle;
 
   return group_sync (&f->sync, sync_file, f);
 }
 
-/* What is written up to END must not make a file long again that has been
- * cut short.
- */
-static int
-check_end (struct bdev_file *f, uint64_t end)
+int
+bdev_file_check_end (struct bdev_file *f, uint64_t end)
 {
   int r = 0;
 
@@ -273,26 +94,6 @@ check_end (struct bdev_file *f, uint64_t end)
   if (r < 0)
     group_sync_fail (&f->sync, r);
   return r;
-}
-
-static int
-file_write (void *handle, const struct iovec *iov, int iovcnt, sector_t sector,
-            unsigned flags)
-{
-  struct bdev_file *f = handle;
-  off_t offset = (off_t) sector_to_bytes (sector);
-  uint64_t end = (uint64_t) offset;
-  int i, r;
-
-  for (i = 0; i < iovcnt; ++i)
-    end += iov[i].iov_len;
-  r = check_end (f, end);
-  if (r < 0)
-    return r;
-  r = f->is_direct && !is_aligned (iov, iovcnt)
-        ? transfer_bounced (f, iov, iovcnt, offset, true)
-        : transfer (f, iov, iovcnt, offset, true);
-  return r == 0 && (flags & BDEV_FUA) ? file_flush (f) : r;
 }
 
 /* Errors by which file systems and disks say "I can't do that". */
@@ -336,7 +137,7 @@ file_discard (void *handle, sector_t sector, sector_t count, unsigned flags)
                           count);
 
   if (r == 0 && (flags & BDEV_FUA))
-    r = file_flush (f);
+    r = bdev_file_flush (f);
   return r;
 }
 
@@ -355,7 +156,7 @@ file_write_zeroes (void *handle, sector_t sector, sector_t count,
     r = file_fallocate (f, FALLOC_FL_ZERO_RANGE, &f->no_zero_range, sector,
                         count);
   if (r == 0 && (flags & BDEV_FUA))
-    r = file_flush (f);
+    r = bdev_file_flush (f);
   return r;
 }
 
@@ -422,7 +223,7 @@ file_copy (void *handle, sector_t sector, void *dest_handle,
 
   if (f->is_disk || dest->is_disk || f->is_direct || dest->is_direct)
     return -EOPNOTSUPP;
-  r = check_end (dest, (uint64_t) to + left);
+  r = bdev_file_check_end (dest, (uint64_t) to + left);
   while (r == 0 && left > 0) {
     size_t len = (size_t) MIN_OF (left, (uint64_t) SSIZE_MAX);
     ssize_t n = copy_file_range (f->fd, &from, dest->fd, &to, len, 0);
@@ -464,6 +265,26 @@ file_identity (void *handle, struct bdev_identity *identity)
 }
 
 static void
+file_limits (void *handle, struct bdev_limits *limits)
+{
+  struct bdev_file *f = handle;
+
+  limits->is_direct = atomic_load (&f->is_direct);
+  limits->block_bytes = f->block_bytes;
+  limits->optimal_bytes = MAX_OF (f->block_bytes, 4096);
+}
+
+static void
+file_free (struct bdev_file *f)
+{
+  if (f->has_bounce)
+    bounce_destroy (&f->bounce);
+  group_sync_destroy (&f->sync);
+  free (f->name);
+  free (f);
+}
+
+static void
 file_close (void *handle)
 {
   struct bdev_file *f = handle;
@@ -471,64 +292,59 @@ file_close (void *handle)
   /* Nothing is lost by an error here: what had to be durable was
    * flushed, and its error looked at.
    */
-  (void) close (f->fd);
-  group_sync_destroy (&f->sync);
-  free (f->name);
-  free (f);
+  if (f->fd >= 0)
+    (void) close (f->fd);
+  file_free (f);
 }
 
-#define FILE_READ_OPS \
-  .struct_size = sizeof (struct bdev_ops), .read = file_read, \
-  .flush = file_flush, .extent = file_extent, .identity = file_identity, \
-  .copy = file_copy, .close = file_close
+/*----- opening ---------------------------------------------------------*/
 
-static const struct bdev_ops file_ops = {
-  FILE_READ_OPS,
-  .write = file_write,
-  .discard = file_discard,
-  .write_zeroes = file_write_zeroes,
-};
+#define READ_OPS \
+  .struct_size = sizeof (struct bdev_ops), .read = bdev_file_read, \
+  .flush = bdev_file_flush, .extent = file_extent, .identity = file_identity, \
+  .limits = file_limits, .copy = file_copy, .close = file_close
+#define WRITE_OPS \
+  .write = bdev_file_write, .discard = file_discard, \
+  .write_zeroes = file_write_zeroes
+#define FLIGHT_OPS .begin = bdev_file_begin, .end = bdev_file_end
 
-static const struct bdev_ops file_read_only_ops = { FILE_READ_OPS };
+/* What is not direct has nothing in flight: dm-io goes a shorter way. */
+static const struct bdev_ops *
+choose_ops (bool is_direct, bool is_read_only)
+{
+  static const struct bdev_ops ops[2][2] = {
+    { { READ_OPS, WRITE_OPS }, { READ_OPS } },
+    { { READ_OPS, WRITE_OPS, FLIGHT_OPS }, { READ_OPS, FLIGHT_OPS } },
+  };
 
-/* The size, or a negative errno; fills in what kind of file it is. */
-static int64_t
-examine (int fd, bool *is_disk, unsigned *block_bytes)
+  return &ops[is_direct][is_read_only];
+}
+
+/* Find out the size, and what kind of file it is. */
+static int
+examine (struct bdev_file *f)
 {
   struct stat st;
-  uint64_t size;
-  int logical_block;
 
-  if (fstat (fd, &st) == -1)
+  if (fstat (f->fd, &st) == -1)
     return -errno;
-  *is_disk = S_ISBLK (st.st_mode);
-  *block_bytes = SECTOR_SIZE;
+  f->is_disk = S_ISBLK (st.st_mode);
   if (S_ISDIR (st.st_mode))
     return -EISDIR;
-  if (*is_disk) {
-    if (ioctl (fd, BLKGETSIZE64, &size) == -1 ||
-        ioctl (fd, BLKSSZGET, &logical_block) == -1)
+  if (f->is_disk) {
+    if (ioctl (f->fd, BLKGETSIZE64, &f->size_bytes) == -1)
       return -errno;
-    *block_bytes = (unsigned) logical_block;
   }
-  else if (S_ISREG (st.st_mode)) {
-    size = (uint64_t) st.st_size;
-#ifdef STATX_DIOALIGN
-    struct statx stx;
-
-    if (statx (fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
-        (stx.stx_mask & STATX_DIOALIGN))
-      *block_bytes = stx.stx_dio_offset_align;
-#endif
-  }
+  else if (S_ISREG (st.st_mode))
+    f->size_bytes = (uint64_t) st.st_size;
   else
     return -ENOTBLK;
 
-  if (size % SECTOR_SIZE != 0)
+  if (f->size_bytes % SECTOR_SIZE != 0)
     return -EINVAL;
-  if (size >> SECTOR_SHIFT > SECTOR_MAX)
+  if (f->size_bytes >> SECTOR_SHIFT > SECTOR_MAX)
     return -EFBIG;
-  return (int64_t) size;
+  return 0;
 }
 
 /* Lock the whole file, for as long as it is open anywhere in this process
@@ -547,75 +363,163 @@ lock_file (int fd, bool is_read_only)
   return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
-/* O_DIRECT as the flags and the device's BLOCK_BYTES want it. */
-static int
-set_direct (struct bdev_file *f, unsigned flags, unsigned block_bytes)
-{
-  int fl = fcntl (f->fd, F_GETFL);
-  bool is_possible = block_bytes == SECTOR_SIZE;
+/* What a transfer at once may need when there is no memory. */
+#define RESERVE_BYTES 65536U
 
-  if (fl == -1)
-    return -errno;
-  f->is_direct = (flags & BDEV_OPEN_DIRECT) != 0 ||
-                 (f->is_disk && is_possible && !(flags & BDEV_OPEN_BUFFERED));
-  if (f->is_direct && !is_possible)
-    return -EOPNOTSUPP;
-  fl = f->is_direct ? fl | O_DIRECT : fl & ~O_DIRECT;
-  if (fcntl (f->fd, F_SETFL, fl & ~O_NONBLOCK) == -1)
-    return errno == EINVAL ? -EOPNOTSUPP : -errno;
+/* The smallest block that can be read with O_DIRECT.  A hole may be read in
+ * smaller ones than data: bdev-file-io.c is prepared.
+ */
+static unsigned
+try_blocks (struct bdev_file *f)
+{
+  unsigned block;
+
+  for (block = SECTOR_SIZE; block <= RESERVE_BYTES; block *= 2)
+    if (pread (f->fd, f->bounce.reserve, block, 0) >= 0 || errno != EINVAL)
+      return block;
   return 0;
+}
+
+/* What O_DIRECT needs on F, which has it: as the kernel says, or as a disk of
+ * such blocks does, or as a file system takes it.
+ */
+static int
+find_alignment (struct bdev_file *f)
+{
+  int logical_block = (int) SECTOR_SIZE;
+  bool is_told = false;
+
+  if (f->is_disk && ioctl (f->fd, BLKSSZGET, &logical_block) == -1)
+    return -errno;
+  if (logical_block <= 0 || !is_power_of_2 ((unsigned) logical_block))
+    return -EOPNOTSUPP;
+  f->block_bytes = (unsigned) logical_block;
+#ifdef STATX_DIOALIGN
+  struct statx stx;
+
+  if (statx (f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+      (stx.stx_mask & STATX_DIOALIGN)) {
+    if (!is_power_of_2 (stx.stx_dio_offset_align) ||
+        !is_power_of_2 (stx.stx_dio_mem_align))
+      return -EOPNOTSUPP; /* 0 says so */
+    f->block_bytes = MAX_OF (f->block_bytes, stx.stx_dio_offset_align);
+    f->memory_align = stx.stx_dio_mem_align;
+    is_told = true;
+  }
+#endif
+  if (!f->is_disk && !is_told)
+    f->block_bytes = try_blocks (f);
+  if (!is_told)
+    f->memory_align = MIN_OF (f->block_bytes, BOUNCE_ALIGN);
+
+  if (!is_power_of_2 (f->block_bytes) ||
+      f->block_bytes > BDEV_BLOCKS_MAX_BYTES ||
+      f->size_bytes % f->block_bytes != 0 || f->memory_align > BOUNCE_ALIGN)
+    return -EOPNOTSUPP;
+  return 0;
+}
+
+static int
+change_flags (int fd, int set, int clear)
+{
+  int fl = fcntl (fd, F_GETFL);
+
+  if (fl == -1 || fcntl (fd, F_SETFL, (fl | set) & ~clear) == -1)
+    return -errno;
+  return 0;
+}
+
+static int
+make_direct (struct bdev_file *f)
+{
+  int r = change_flags (f->fd, O_DIRECT, O_NONBLOCK);
+
+  if (r < 0)
+    return r == -EINVAL ? -EOPNOTSUPP : r;
+  r = bounce_init (&f->bounce, RESERVE_BYTES);
+  if (r < 0)
+    return r;
+  f->has_bounce = true;
+  r = find_alignment (f);
+  if (r < 0)
+    return r;
+  f->is_direct = true;
+  return 0;
+}
+
+/* O_DIRECT as FLAGS want it. */
+static int
+set_direct (struct bdev_file *f, unsigned flags)
+{
+  int r;
+
+  f->block_bytes = SECTOR_SIZE;
+  if ((flags & BDEV_OPEN_DIRECT) ||
+      (f->is_disk && !(flags & BDEV_OPEN_BUFFERED))) {
+    r = make_direct (f);
+    if (r != -EOPNOTSUPP || (flags & BDEV_OPEN_DIRECT))
+      return r;
+    f->block_bytes = SECTOR_SIZE; /* it was not asked for */
+  }
+  return change_flags (f->fd, 0, O_DIRECT | O_NONBLOCK);
+}
+
+/* Make the device, with bdev-blocks.c in front if its blocks are large.  On
+ * failure nothing is left of F, but its descriptor is.
+ */
+static int
+make_device (struct bdev_file *f, unsigned flags, struct block_device **bdev)
+{
+  bool is_read_only = (flags & BDEV_OPEN_READ_ONLY) != 0;
+  struct block_device *file;
+  int r = bdev_create (choose_ops (f->is_direct, is_read_only), f, f->name,
+                       f->size_bytes >> SECTOR_SHIFT, &file);
+
+  if (r < 0) {
+    file_free (f);
+    return r;
+  }
+  if (f->block_bytes == SECTOR_SIZE) {
+    *bdev = file;
+    return 0;
+  }
+  r = bdev_blocks_create (file, f->block_bytes, bdev);
+  if (r < 0) {
+    f->fd = -1; /* still the caller's */
+    bdev_close (file);
+  }
+  return r;
 }
 
 int
 bdev_open_fd (int fd, const char *name, unsigned flags,
               struct block_device **bdev)
 {
-  bool is_read_only = (flags & BDEV_OPEN_READ_ONLY) != 0;
   struct bdev_file *f;
-  unsigned block_bytes;
-  int64_t size;
-  int r;
+  int r = -ENOMEM;
 
   if (!bdev_open_flags_are_valid (flags))
     return -EINVAL;
 
   f = calloc (1, sizeof *f);
   if (f == NULL)
-    return -ENOMEM;
+    return r;
   f->fd = fd;
   group_sync_init (&f->sync);
   f->name = strdup (name);
-  if (f->name == NULL) {
-    r = -ENOMEM;
+  if (f->name == NULL)
     goto err_free_file;
-  }
-
-  size = examine (fd, &f->is_disk, &block_bytes);
-  if (size < 0) {
-    r = (int) size;
-    goto err_free_name;
-  }
-  f->size_bytes = (uint64_t) size;
-  if (flags & BDEV_OPEN_EXCLUSIVE) {
-    r = lock_file (fd, is_read_only);
-    if (r < 0)
-      goto err_free_name;
-  }
-  r = set_direct (f, flags, block_bytes);
+  r = examine (f);
+  if (r == 0 && (flags & BDEV_OPEN_EXCLUSIVE))
+    r = lock_file (fd, (flags & BDEV_OPEN_READ_ONLY) != 0);
+  if (r == 0)
+    r = set_direct (f, flags);
   if (r < 0)
-    goto err_free_name;
+    goto err_free_file;
+  return make_device (f, flags, bdev);
 
-  r = bdev_create (is_read_only ? &file_read_only_ops : &file_ops, f, name,
-                   f->size_bytes >> SECTOR_SHIFT, bdev);
-  if (r < 0)
-    goto err_free_name;
-  return 0;
-
-err_free_name:
-  free (f->name);
 err_free_file:
-  group_sync_destroy (&f->sync);
-  free (f);
+  file_free (f);
   return r;
 }
 

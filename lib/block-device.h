@@ -176,11 +176,24 @@ struct bdev_ops {
 /* Open the file or disk SPEC, or the NBD export if SPEC begins as a URI
  * (a file of such a name can be had as "./NAME").
  *
- * Disks are opened with O_DIRECT and files without, unless a flag says
- * otherwise; O_DIRECT on a device whose blocks are larger than a sector
- * is not supported, so such disks are buffered.  BDEV_OPEN_EXCLUSIVE
- * locks the whole file against other processes (shared if read-only)
- * and a disk against being mounted, until the device is closed.
+ * Disks are opened with O_DIRECT (where it is possible) and files without,
+ * unless a flag says otherwise.  With O_DIRECT any memory will do, but
+ * what is not aligned as the device wants it is copied; and where the
+ * device's blocks are larger than a sector, requests for parts of them are
+ * read, changed and written, without losing what others write to the same
+ * blocks through the same device (bdev_get_limits tells the block).  None of
+ * this fails for want of memory.  Where the kernel does not say what
+ * O_DIRECT needs it is found out by reading; if it refuses a request all
+ * the same, the device goes on without O_DIRECT, with a warning.
+ *
+ * A direct device can have reads and writes in flight (bdev_begin), by a
+ * ring that each calling thread has of its own, where io_uring is allowed.
+ * A thread's ring is freed when it ends.  After fork, a child must not end
+ * what its parent has begun; what it begins itself has a ring of its own.
+ *
+ * BDEV_OPEN_EXCLUSIVE locks the whole file against other processes
+ * (shared if read-only) and a disk against being mounted, until the
+ * device is closed.
  *
  * On success *BDEV is the caller's, to be given to bdev_close.
  * Errors: those of open(2), and
@@ -190,7 +203,8 @@ struct bdev_ops {
  *                flag, or both BDEV_OPEN_DIRECT and BDEV_OPEN_BUFFERED
  *   -EFBIG       its size is more than SECTOR_MAX, as only a disk can be
  *   -EBUSY       another process has it (BDEV_OPEN_EXCLUSIVE)
- *   -EOPNOTSUPP  BDEV_OPEN_DIRECT cannot be had there
+ *   -EOPNOTSUPP  BDEV_OPEN_DIRECT cannot be had there, or only in blocks of
+ *                which the size is not a multiple, or of more than 64 KiB
  *   -ENOMEM      no memory
  */
 int bdev_open (const char *spec, unsigned flags, struct block_device **bdev);
@@ -299,7 +313,8 @@ int bdev_extent (struct block_device *bdev, sector_t sector, sector_t count,
  * flight, and be ended in any order.  bdev_begin returns 0, or an error as
  * the blocking call would, and then there is nothing to end; -EAGAIN: do it
  * with the blocking call, which is what is faster on this device, or what
- * it can do just now.  bdev_end returns 0 or the error of IO.
+ * it can do just now.  bdev_end returns 0 or the error of IO; it may wait for
+ * others that the same thread has begun, too.
  */
 int bdev_begin (struct block_device *bdev, struct bdev_io *io);
 int bdev_end (struct block_device *bdev, struct bdev_io *io);

@@ -21,6 +21,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "bdev-uring.h"
 #include "bits.h"
 #include "config.h"
 #include "log-sink.h"
@@ -142,7 +143,7 @@ static void
 dm_dump_plugin (void)
 {
   printf ("dm_version=%s\n", PACKAGE_VERSION);
-  printf ("dm_engine_io_uring=no\n");
+  printf ("dm_engine_io_uring=%s\n", bdev_uring_has_room () ? "yes" : "no");
   printf ("dm_libnbd=no\n");
   printf ("dm_legs_max=%d\n", MIRROR_MAX_LEGS);
   printf ("dm_store_formats=persistent\n");

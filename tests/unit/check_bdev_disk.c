@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "bits.h"
 #include "block-device.h"
 #include "test-util.h"
 
@@ -221,8 +222,10 @@ START_TEST (disks_are_direct_unless_told)
 
   setup (1 << 20, 512);
   if (try_open (BDEV_OPEN_DIRECT) == -EOPNOTSUPP) {
-    /* A file system without O_DIRECT: then the default cannot be had. */
-    ck_assert_int_eq (try_open (0), -EOPNOTSUPP);
+    /* A file system without O_DIRECT: then it is not the default either. */
+    ck_assert_int_eq (bdev_open (disk.path, 0, &bdev), 0);
+    ck_assert (!disk_is_direct ());
+    bdev_close (bdev);
     return;
   }
   ck_assert_int_eq (bdev_open (disk.path, 0, &bdev), 0);
@@ -234,21 +237,67 @@ START_TEST (disks_are_direct_unless_told)
 }
 END_TEST
 
-/* O_DIRECT in units of a sector is not possible on such a disk. */
-START_TEST (large_blocks_are_buffered)
+/* A file system without O_DIRECT. */
+static bool
+has_no_direct (void)
 {
-  struct block_device *bdev;
-  char data[SECTOR_SIZE], back[SECTOR_SIZE];
+  return try_open (BDEV_OPEN_DIRECT) == -EOPNOTSUPP;
+}
 
-  setup (1 << 20, 4096);
-  ck_assert_int_eq (try_open (BDEV_OPEN_DIRECT), -EOPNOTSUPP);
-  ck_assert_int_eq (bdev_open (disk.path, 0, &bdev), 0);
-  ck_assert (!disk_is_direct ());
-  fill_pattern (data, 1, 3, 1);
-  ck_assert_int_eq (write_at (bdev, 3, 1, data, 0), 0);
-  ck_assert_int_eq (read_at (bdev, 3, 1, back), 0);
-  assert_pattern (back, 1, (sector_t) 3, 1);
-  bdev_close (bdev);
+START_TEST (large_blocks_are_direct_too)
+{
+  static const int sizes[] = { 1024, 4096, 65536 };
+  struct block_device *bdev;
+  struct bdev_limits limits;
+  char data[SECTOR_SIZE], back[SECTOR_SIZE];
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (sizes); ++i) {
+    setup (1 << 20, sizes[i]);
+    if (has_no_direct ())
+      return;
+    ck_assert_int_eq (bdev_open (disk.path, 0, &bdev), 0);
+    ck_assert (disk_is_direct ());
+    bdev_get_limits (bdev, &limits);
+    ck_assert (limits.is_direct);
+    ck_assert_uint_eq (limits.block_bytes, (unsigned) sizes[i]);
+    fill_pattern (data, 1, 3, 1);
+    ck_assert_int_eq (write_at (bdev, 3, 1, data, BDEV_FUA), 0);
+    ck_assert_int_eq (read_at (bdev, 3, 1, back), 0);
+    assert_pattern (back, 1, (sector_t) 3, 1);
+    bdev_close (bdev);
+
+    ck_assert_int_eq (bdev_open (disk.path, BDEV_OPEN_BUFFERED, &bdev), 0);
+    ck_assert (!disk_is_direct ());
+    bdev_get_limits (bdev, &limits);
+    ck_assert (!limits.is_direct);
+    ck_assert_uint_eq (limits.block_bytes, SECTOR_SIZE);
+    bdev_close (bdev);
+  }
+}
+END_TEST
+
+/* Blocks that are too large, or that the size is no multiple of. */
+START_TEST (impossible_blocks_are_buffered)
+{
+  static const struct {
+    uint64_t bytes;
+    int block_bytes;
+  } disks[] = { { 1 << 20, 131072 },
+                { (1 << 20) - 512, 4096 },
+                { 1 << 20, 1000 },
+                { 1 << 20, 0 },
+                { 1 << 20, -4096 } };
+  struct block_device *bdev;
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (disks); ++i) {
+    setup (disks[i].bytes, disks[i].block_bytes);
+    ck_assert_int_eq (try_open (BDEV_OPEN_DIRECT), -EOPNOTSUPP);
+    ck_assert_int_eq (bdev_open (disk.path, 0, &bdev), 0);
+    ck_assert (!disk_is_direct ());
+    bdev_close (bdev);
+  }
 }
 END_TEST
 
@@ -275,7 +324,8 @@ main (void)
     size_has_a_limit,
     exclusive_refuses_a_mounted_disk,
     disks_are_direct_unless_told,
-    large_blocks_are_buffered,
+    large_blocks_are_direct_too,
+    impossible_blocks_are_buffered,
     a_disk_is_known_by_its_number,
     NULL,
   };
