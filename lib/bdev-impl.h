@@ -55,4 +55,13 @@ int bdev_nbd_open (const char *uri, const struct bdev_options *options,
  */
 char *bdev_uri_shown (const char *uri);
 
+/* The value of parameter NAME in the query of URI, decoded, to be freed; of
+ * several the last.  *VALUE is NULL if there is none.  Returns 0 or -ENOMEM.
+ */
+int bdev_uri_parameter (const char *uri, const char *name, char **value);
+
+/* The scheme is that of TLS; the scheme is that of TCP. */
+bool bdev_uri_is_tls (const char *uri);
+bool bdev_uri_is_tcp (const char *uri);
+
 #endif /* DMIO_BDEV_IMPL_H */

@@ -61,6 +61,72 @@ bdev_uri_shown (const char *uri)
   return shown;
 }
 
+static int
+hex_digit (char c)
+{
+  if (c >= '0' && c <= '9')
+    return c - '0';
+  c = (char) tolower ((unsigned char) c);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A copy of the LENGTH bytes at TEXT with each %XX as the byte it means. */
+static char *
+decode (const char *text, size_t length)
+{
+  char *decoded = malloc (length + 1), *to = decoded;
+  size_t i;
+
+  if (decoded == NULL)
+    return NULL;
+  for (i = 0; i < length; ++i)
+    if (text[i] == '%' && length - i > 2 && hex_digit (text[i + 1]) >= 0 &&
+        hex_digit (text[i + 2]) >= 0) {
+      *to++ = (char) (hex_digit (text[i + 1]) * 16 + hex_digit (text[i + 2]));
+      i += 2;
+    }
+    else
+      *to++ = text[i];
+  *to = '\0';
+  return decoded;
+}
+
+int
+bdev_uri_parameter (const char *uri, const char *name, char **value)
+{
+  const size_t n = strlen (name);
+  const char *at = uri + strcspn (uri, "?#");
+
+  *value = NULL;
+  while (*at == '?' || *at == '&' || *at == ';') {
+    const char *word = at + 1;
+    size_t length = strcspn (word, "&;#");
+
+    if (length > n && strncmp (word, name, n) == 0 && word[n] == '=') {
+      free (*value);
+      *value = decode (word + n + 1, length - n - 1);
+      if (*value == NULL)
+        return -ENOMEM;
+    }
+    at = word + length;
+  }
+  return 0;
+}
+
+bool
+bdev_uri_is_tls (const char *uri)
+{
+  return strncmp (uri, "nbds", 4) == 0;
+}
+
+bool
+bdev_uri_is_tcp (const char *uri)
+{
+  const char *rest = uri + (bdev_uri_is_tls (uri) ? 4 : 3);
+
+  return *rest == ':';
+}
+
 /* Why URI cannot be opened here, to the log. */
 static int
 refuse (const char *uri, const char *why)

@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <libnbd.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "bdev-impl.h"
 #include "bits.h"
 #include "clock.h"
 #include "log-sink.h"
@@ -29,6 +32,58 @@ tell_failure (const char *uri, const char *name)
     text = error != 0 ? errno_text (-error) : "Protocol error";
   log_error ("%s: cannot connect: %s", name, text);
   return error != 0 ? -error : -EPROTO;
+}
+
+/* Is there a file FOLDER/ca-cert.pem? */
+static int
+find_authority (const char *folder)
+{
+  static const char file[] = "/ca-cert.pem";
+  char *path = malloc (strlen (folder) + sizeof file);
+  int r;
+
+  if (path == NULL)
+    return -ENOMEM;
+  strcpy (path, folder);
+  strcat (path, file);
+  r = access (path, R_OK) == 0 ? 0 : -errno;
+  free (path);
+  return r;
+}
+
+/* Refuse TLS with a server that libnbd would not verify: up to 1.20 it
+ * believes any certificate unless it finds that of an authority in the folder
+ * and knows the name of the host.
+ */
+static int
+check_tls (const char *uri, const char *name)
+{
+  char *keys = NULL, *folder = NULL;
+  int r;
+
+  if (!bdev_uri_is_tls (uri))
+    return 0;
+  r = bdev_uri_parameter (uri, "tls-psk-file", &keys);
+  if (r == 0)
+    r = bdev_uri_parameter (uri, "tls-certificates", &folder);
+  if (r == 0 && keys == NULL) {
+    if (folder == NULL || !bdev_uri_is_tcp (uri)) {
+      r = -EPROTO;
+      log_error ("%s: cannot connect: nothing would tell who the server is: "
+                 "the URI needs tls-psk-file=, or, over TCP, "
+                 "tls-certificates=",
+                 name);
+    }
+    else {
+      r = find_authority (folder);
+      if (r < 0)
+        log_error ("%s: cannot connect: %s/ca-cert.pem: %s", name, folder,
+                   errno_text (r));
+    }
+  }
+  free (folder);
+  free (keys);
+  return r;
 }
 
 static int
@@ -111,9 +166,12 @@ int
 nbd_handshake (const char *uri, const char *name, uint64_t deadline_ns,
                struct nbd_handle **nbd, struct nbd_export *export)
 {
-  struct nbd_handle *h = nbd_create ();
-  int r;
+  struct nbd_handle *h;
+  int r = check_tls (uri, name);
 
+  if (r < 0)
+    return r;
+  h = nbd_create ();
   if (h == NULL)
     return -ENOMEM;
   /* Whoever names the server may also name the files with its keys. */

@@ -409,6 +409,35 @@ START_TEST (passwords_are_not_shown)
 END_TEST
 
 static void
+check_parameter (const char *uri, const char *expected)
+{
+  char *value;
+
+  ck_assert_int_eq (bdev_uri_parameter (uri, "key", &value), 0);
+  if (expected == NULL)
+    ck_assert_ptr_null (value);
+  else
+    ck_assert_str_eq (value, expected);
+  free (value);
+}
+
+START_TEST (parameters_are_found_and_decoded)
+{
+  check_parameter ("nbds://key=1/key=2", NULL);
+  check_parameter ("nbds://x/?key", NULL);
+  check_parameter ("nbds://x/?keys=1&akey=2", NULL);
+  check_parameter ("nbds://x/?key=", "");
+  check_parameter ("nbds://x/?a=b&key=%2fa%20b%&c=d", "/a b%");
+  check_parameter ("nbds://x/?key=1;key=2#key=3", "2");
+  ck_assert (bdev_uri_is_tls ("nbds+unix:///"));
+  ck_assert (!bdev_uri_is_tls ("nbd://nbds"));
+  ck_assert (bdev_uri_is_tcp ("nbds://x") && bdev_uri_is_tcp ("nbd://x"));
+  ck_assert (!bdev_uri_is_tcp ("nbds+unix://") &&
+             !bdev_uri_is_tcp ("nbd+vsock://"));
+}
+END_TEST
+
+static void
 check_refused (const struct fake_options *options, unsigned flags, int error,
                const char *message)
 {
@@ -669,6 +698,7 @@ main (void)
     extents_are_holes_only_if_they_read_as_zeroes,
     open_tells_why_not,
     passwords_are_not_shown,
+    parameters_are_found_and_decoded,
     exports_that_cannot_be_used_are_refused,
     sizes_may_be_extreme,
     read_only_servers_can_be_read,

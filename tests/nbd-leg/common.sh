@@ -1,0 +1,116 @@
+# Helpers of the tests of devices behind NBD servers.
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# What tests/functions.sh has, and what tests use:
+# shellcheck disable=SC2004,SC2034,SC2154
+#
+# Source it after tests/functions.sh:
+#
+#   leg_open URI [TIMEOUT-MS [CONNECTIONS]]  open a device in a process of its
+#                             own, and fail unless that succeeds
+#   leg_refused URI [ERRNO]   fail unless it cannot be opened
+#   leg COMMAND...            a command of leg-io; its answer is in leg_answer
+#   expect ANSWER COMMAND...  fail unless that is the answer
+#   took MIN MAX              fail unless the last command took milliseconds
+#                             in between
+#   leg_close                 fails unless the process ends with 0
+
+# start_tcp_nbdkit NAME ARG...: start_nbdkit, on a port of localhost, which is
+# in port.
+start_tcp_nbdkit ()
+{
+  local name=$1 fifo="$TMP/$1.pid" fd tries waits pid
+
+  shift
+  mkfifo "$fifo"
+  exec {fd}<>"$fifo"
+  for ((tries = 0; tries < 20; tries++)); do
+    port=$((20000 + RANDOM % 30000))
+    "$NBDKIT" -f --exit-with-parent -P "$fifo" -i 127.0.0.1 -p "$port" "$@" \
+      >>"$TMP/$name.log" 2>&1 {fd}<&- &
+    server_job[$name]=$!
+    for ((waits = 0; waits < 300; waits++)); do
+      if read -r -t 0.2 -u "$fd" pid; then
+        exec {fd}<&-
+        server_pid[$name]=$pid
+        return
+      fi
+      kill -0 "${server_job[$name]}" 2>/dev/null || break
+    done
+    # Somebody has that port.
+    wait "${server_job[$name]}" || :
+    unset "server_job[$name]"
+  done
+  fail "the server $name did not start: nbdkit $*"
+}
+
+leg_try_open ()
+{
+  coproc LEG { exec "$abs_top_builddir/tests/nbd-leg/leg-io" "$@" \
+    2>>"$TMP/leg.log"; }
+  leg_in=${LEG[1]} leg_out=${LEG[0]} leg_job=$LEG_PID
+  read -r -t 60 -u "$leg_out" leg_answer || fail "leg-io $* says nothing"
+}
+
+leg_open ()
+{
+  leg_try_open "$@"
+  test "$leg_answer" = ready || fail "leg-io $*: $leg_answer"
+}
+
+# leg_refused URI [ERRNO]: it must not open, for that reason.
+leg_refused ()
+{
+  leg_try_open "$1" 20000
+  test "$leg_answer" != ready || fail "accepted: $1"
+  test "$leg_answer" = "${2:-$leg_answer}" || fail "$1: $leg_answer, not $2"
+  wait "$leg_job" || fail "leg-io ended with an error"
+}
+
+leg ()
+{
+  echo "$*" >&"$leg_in"
+  read -r -t 90 -u "$leg_out" leg_answer || fail "no answer to: $*"
+}
+
+# leg_start COMMAND...; leg_wait: the same in two steps.
+leg_start () { echo "$*" >&"$leg_in"; }
+
+leg_wait ()
+{
+  read -r -t 90 -u "$leg_out" leg_answer || fail 'no answer'
+}
+
+# drained: reconnect, as soon as that can be had.
+drained ()
+{
+  local tries
+
+  for ((tries = 0; tries < 60; tries++)); do
+    leg reconnect
+    test "$leg_answer" = EBUSY || break
+  done
+  test "$leg_answer" = ok || fail "reconnect: $leg_answer"
+}
+
+expect ()
+{
+  local expected=$1
+
+  shift
+  leg "$@"
+  test "$leg_answer" = "$expected" || fail "$*: $leg_answer, not $expected"
+}
+
+took ()
+{
+  leg since
+  test "$leg_answer" -ge "$1" || fail "it took only $leg_answer ms, not $1"
+  test "$leg_answer" -le "$2" || fail "it took $leg_answer ms, more than $2"
+}
+
+leg_close ()
+{
+  exec {leg_in}>&-
+  wait "$leg_job" || fail "leg-io ended with an error"
+}
