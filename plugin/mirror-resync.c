@@ -54,8 +54,11 @@ static int
 copy_and_wait (struct mirror *m, struct io_region *from, unsigned num_dests,
                struct io_region *dests, struct region_copy *copy)
 {
-  int r = kcopyd_copy (m->kcopyd, from, num_dests, dests, 0, region_copied,
-                       copy);
+  /* All of it, after an error too: a leg that fails must not leave another
+   * one with half a region.
+   */
+  int r = kcopyd_copy (m->kcopyd, from, num_dests, dests,
+                       1U << KCOPYD_IGNORE_ERROR, region_copied, copy);
 
   if (r < 0)
     return r;
