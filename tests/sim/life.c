@@ -57,6 +57,7 @@ static struct {
   unsigned cow_bytes; /* 0: never full */
   bool has_faults;    /* some lives have */
   bool has_snapshots;
+  bool is_deep; /* copy-on-write above all */
   const char *read_policy;
   const char *on_cow_error;
   struct sim_disk_kind kind;
@@ -452,11 +453,12 @@ find_snapshot (const char *name)
 static void
 configure_snapshots (void)
 {
-  if (now.snapshot_count > 0 && sim_one_in (5)) {
+  if (now.snapshot_count > 0 && sim_one_in (plan.is_deep ? 20 : 5)) {
     configure ("discard-snapshot", "%s", now.snapshots[0].name);
     now.snapshots[0].is_discarded = true;
   }
-  if (now.snapshot_count < WANTED_SNAPSHOTS && sim_one_in (2))
+  if (now.snapshot_count < (plan.is_deep ? 1 : WANTED_SNAPSHOTS) &&
+      (plan.is_deep || sim_one_in (2)))
     configure ("snapshot", "s%u", now.next_name++);
   if (plan.cow_bytes > 0)
     configure ("cow-size", "%u", plan.cow_bytes);
@@ -550,6 +552,10 @@ run_clients (unsigned requests)
   w->requests_left = requests;
   w->longest = 1U << sim_below (8);
   w->hot_units = sim_one_in (2) ? 1U << (2 + sim_below (6)) : 0;
+  if (plan.is_deep) {
+    w->longest = 64U << sim_below (3);
+    w->hot_units = 0;
+  }
   w->flush_one_in = 2U << sim_below (4);
   w->read_one_in = 2 + sim_below (3);
   w->zero_one_in = 2 + sim_below (10);
@@ -720,7 +726,13 @@ choose_plan (void)
   plan.chunk_bytes = SECTOR_SIZE << sim_below (5);
   plan.has_faults = sim_one_in (2);
   plan.has_snapshots = !sim_one_in (4);
-  if (sim_one_in (5))
+  if (sim_one_in (6)) {
+    /* Many chunks at once: areas of the store become full. */
+    plan.is_deep = plan.has_snapshots = true;
+    plan.chunk_bytes = SECTOR_SIZE << sim_below (3);
+    plan.sectors = 100 + sim_below (150);
+  }
+  if (sim_one_in (5) && !plan.is_deep)
     plan.cow_bytes = plan.chunk_bytes * (3 + sim_below (12));
   plan.read_policy = policies[sim_below (ARRAY_COUNT (policies))];
   plan.on_cow_error = sim_one_in (4) ? "break-guest-write" : "break-snapshot";

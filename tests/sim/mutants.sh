@@ -37,7 +37,7 @@ mutate ()
   mkdir "$tmp/src"
   mapfile -t changed < <(sed -n 's|^+++ b/||p' "$patch")
   cp -r "$top/lib" "$top/plugin" "$tmp/src/"
-  patch -s -p1 -d "$tmp/src" < "$patch"
+  patch -s -p1 -f -d "$tmp/src" < "$patch" > /dev/null || return 1
   for file in "${changed[@]}"; do
     [[ $file = *.c ]] || continue
     "$CC" -std=gnu11 -O1 -g -w -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
@@ -68,7 +68,11 @@ else
   names=("$@")
 fi
 for name in "${names[@]}"; do
-  mutate "$name"
+  if ! mutate "$name"; then
+    printf '%-32s DOES NOT APPLY\n' "$name"
+    missed=1
+    continue
+  fi
   link
   if "$tmp/dmsim" --seeds "0..$seeds" --jobs "$jobs" \
     > "$tmp/out" 2> "$tmp/err"; then
