@@ -208,3 +208,34 @@ thread_is_self (const struct thread *thread)
 {
   return fiber_of (thread) == sim_self ();
 }
+
+/* Only rings want slots, and no simulated disk has one: a fiber gets none,
+ * which is an answer that every caller must live with.
+ */
+void *
+thread_slot_get (struct thread_slot *slot)
+{
+  (void) slot;
+  return NULL;
+}
+
+int
+thread_slot_set (struct thread_slot *slot, void *value)
+{
+  (void) slot;
+  (void) value;
+  return -ENOMEM;
+}
+
+void
+thread_slot_delete (struct thread_slot *slot)
+{
+  (void) slot;
+}
+
+/* Nothing forks. */
+unsigned
+process_number (void)
+{
+  return 0;
+}
