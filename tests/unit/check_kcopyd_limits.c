@@ -37,7 +37,7 @@ START_TEST (create_has_limits)
   ck_assert_int_eq (kcopyd_client_create (UINT_MAX, &kc), -EINVAL);
   for (i = 0; i < ARRAY_COUNT (bad); ++i)
     bad[i] = good;
-  bad[0].struct_size--;
+  bad[0].struct_size = sizeof bad[0].struct_size;
   bad[1].num_pages = 0;
   bad[2].num_pages = KCOPYD_PAGES_MAX + 1;
   bad[3].sub_job_sectors++;
