@@ -1,4 +1,4 @@
-/* Copies one file or disk to several at once with kcopyd.
+/* Copies one file, disk or NBD export to several at once with kcopyd.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  *   mirror-a-file [--progress] SOURCE DEST...
@@ -95,8 +95,12 @@ static struct block_device *
 open_device (const char *name, unsigned flags)
 {
   struct block_device *bdev;
-  int r = bdev_open (name, flags | BDEV_OPEN_EXCLUSIVE, &bdev);
+  int r;
 
+  /* A server cannot be locked against its other clients. */
+  if (!bdev_spec_is_uri (name))
+    flags |= BDEV_OPEN_EXCLUSIVE;
+  r = bdev_open (name, flags, &bdev);
   if (r < 0) {
     fprintf (stderr, "mirror-a-file: %s: %s\n", name, strerror (-r));
     exit (EXIT_FAILURE);

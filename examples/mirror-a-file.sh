@@ -27,6 +27,16 @@ sed 's/.*\] *//; s/%//' "$dir/bars" | sort -nc || fail "the bar went back"
 full=$(printf '%40s' '' | tr ' ' '#')
 [ "$(tail -n 1 "$dir/bars")" = "[$full] 100%" ] || fail "the bar is not full"
 
+# To a file and to an NBD server at once.
+truncate -s 90000384 "$dir/two" "$dir/served"
+export program dir
+# shellcheck disable=SC2016
+nbdkit -U - file "$dir/served" \
+  --run '"$program" "$dir/source" "$dir/two" "$uri"' > "$dir/out"
+cmp "$dir/source" "$dir/two" || fail "the copy beside a server differs"
+cmp "$dir/source" "$dir/served" || fail "the copy on a server differs"
+[ "$(grep -c ': copied$' "$dir/out")" = 2 ] || fail "not both were reported"
+
 refused 'small: is smaller than' "$program" "$dir/source" "$dir/small"
 refused 'usage:' "$program" --progress "$dir/source"
 refused 'absent: No such file' "$program" "$dir/absent" "$dir/one"

@@ -192,8 +192,12 @@ static struct block_device *
 open_device (const char *name, unsigned flags)
 {
   struct block_device *bdev;
-  int r = bdev_open (name, flags | BDEV_OPEN_EXCLUSIVE, &bdev);
+  int r;
 
+  /* A server cannot be locked against its other clients. */
+  if (!bdev_spec_is_uri (name))
+    flags |= BDEV_OPEN_EXCLUSIVE;
+  r = bdev_open (name, flags, &bdev);
   if (r < 0)
     fail (name, r);
   return bdev;

@@ -79,7 +79,8 @@ my ($fragment) = slurp('lib/Makefile.inc')
   =~ /^dmio_public_headers = (.*?[^\\])$/ms;
 my @headers = $fragment =~ m{(lib/\S+\.h)}g;
 my $code = join '', map { slurp($_) } @headers;
-my $words = qr/\b((?:BDEV|DM_IO|DM_PAGE|KCOPYD|SECTOR)_[A-Z_]*[A-Z])\b/;
+my $words =
+  qr/\b((?:BDEV|DM_IO|DM_PAGE|DMIO_LOG|KCOPYD|SECTOR)_[A-Z_]*[A-Z])\b(?<!_H)/;
 my %is_word = map { $_ => 1 } $code =~ /$words/g;
 (my $bare = $code) =~ s{/\*.*?\*/}{}gs;
 $bare =~ s/^\s*#(?:[^\n]*\\\n)*[^\n]*\n//gm;
