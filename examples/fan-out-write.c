@@ -1,4 +1,4 @@
-/* Writes the same data to several files or disks at once.
+/* Writes the same data to several files, disks or NBD exports at once.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  *   fan-out-write FILE... < DATA
@@ -65,7 +65,10 @@ main (int argc, char *argv[])
   for (i = 0; i < n; ++i) {
     where[i].sector = 0;
     where[i].count = count;
-    r = bdev_open (argv[1 + i], BDEV_OPEN_EXCLUSIVE, &where[i].bdev);
+    /* A server cannot be locked against its other clients. */
+    r = bdev_open (argv[1 + i],
+                   bdev_spec_is_uri (argv[1 + i]) ? 0 : BDEV_OPEN_EXCLUSIVE,
+                   &where[i].bdev);
     if (r == 0 && bdev_sectors (where[i].bdev) < count) {
       fprintf (stderr, "fan-out-write: %s: is too small\n", argv[1 + i]);
       return EXIT_FAILURE;

@@ -24,18 +24,21 @@ for name in one two three; do
   grep -qx "$dir/$name: written" "$dir/out" || fail "$name was not reported"
 done
 
-# A limit on the size of files makes writes fail.
-if (
-  trap '' XFSZ
-  ulimit -f 100
-  "$program" "$dir/one" "$dir/two" < "$dir/data" 2>&1
-) > "$dir/out"; then
-  fail "errors were not noticed"
+# A server that fails does not stop the others, and the reason is its own.
+truncate -s 1048576 "$dir/four" "$dir/five"
+export program dir
+# shellcheck disable=SC2016
+if nbdkit -U - --filter=error memory 1M error-pwrite=ENOSPC \
+  error-pwrite-rate=100% error-zero=ENOSPC error-zero-rate=100% \
+  --run '"$program" "$dir/four" "$uri" "$dir/five" < "$dir/data"' \
+  > "$dir/out" 2>&1; then
+  fail "an error was not noticed"
 fi
-for name in one two; do
-  grep -qx "$dir/$name: File too large" "$dir/out" ||
-    fail "no reason is given for $name"
+for name in four five; do
+  cmp -n 1000001 "$dir/$name" "$dir/data" || fail "$name differs"
+  grep -qx "$dir/$name: written" "$dir/out" || fail "$name was not reported"
 done
+grep -q '^nbd.*: No space left on device$' "$dir/out" || fail "no reason is given"
 
 truncate -s 512 "$dir/small"
 refused 'small: is too small' "$program" "$dir/small" < "$dir/data"
