@@ -20,6 +20,14 @@ never_called (int read_err, unsigned write_err, void *context)
   abort ();
 }
 
+static void
+ignore_end (int read_err, unsigned write_err, void *context)
+{
+  (void) read_err;
+  (void) write_err;
+  (void) context;
+}
+
 START_TEST (create_has_limits)
 {
   const struct kcopyd_options good = {
@@ -48,6 +56,49 @@ START_TEST (create_has_limits)
     ck_assert_int_eq (kcopyd_client_create_options (&bad[i], &kc), -EINVAL);
   ck_assert_ptr_null (kc);
   ck_assert_int_eq (kcopyd_client_create_options (&good, &kc), 0);
+  kcopyd_client_destroy (kc);
+}
+END_TEST
+
+/* Programs that were built with a library that was older, or is newer. */
+START_TEST (structures_may_grow)
+{
+  struct {
+    struct kcopyd_options known;
+    uint64_t added;
+  } options = {
+    .known = { .struct_size = sizeof options, .num_pages = 1 },
+    .added = 1,
+  };
+  struct {
+    struct kcopyd_progress known;
+    uint64_t added;
+  } progress;
+  struct kcopyd_client *kc = NULL;
+
+  ck_assert_int_eq (kcopyd_client_create_options (&options.known, &kc),
+                    -EINVAL);
+  options.added = 0;
+  ck_assert_int_eq (kcopyd_client_create_options (&options.known, &kc), 0);
+  kcopyd_client_destroy (kc);
+  options.known.sub_jobs = UINT_MAX; /* it does not have this one */
+  options.known.struct_size = offsetof (struct kcopyd_options, sub_jobs);
+  ck_assert_int_eq (kcopyd_client_create_options (&options.known, &kc), 0);
+
+  kcopyd_do_callback (kcopyd_prepare_callback (kc, ignore_end, NULL), 0, 0);
+  memset (&progress, 0xff, sizeof progress);
+  progress.known.struct_size = sizeof progress;
+  ck_assert_int_eq (kcopyd_client_progress (kc, &progress.known), 0);
+  ck_assert_uint_eq (progress.known.jobs_started, 1);
+  ck_assert_uint_eq (progress.known.write_errors, 0);
+  ck_assert_uint_eq (progress.added, 0);
+  ck_assert_uint_eq (progress.known.struct_size, sizeof progress);
+  memset (&progress, 0xff, sizeof progress);
+  progress.known.struct_size = offsetof (struct kcopyd_progress,
+                                         sectors_queued);
+  ck_assert_int_eq (kcopyd_client_progress (kc, &progress.known), 0);
+  ck_assert_uint_eq (progress.known.jobs_started, 1);
+  ck_assert_uint_eq (progress.known.sectors_queued, UINT64_MAX);
   kcopyd_client_destroy (kc);
 }
 END_TEST
@@ -364,15 +415,11 @@ int
 main (void)
 {
   const TTest *const tests[] = {
-    create_has_limits,
-    options_are_kept,
-    zero_checks_its_arguments,
-    copy_checks_its_arguments,
-    fails_at_every_allocation,
-    fails_at_every_thread,
-    copying_needs_no_malloc,
-    jobs_are_reserved,
-    NULL,
+    create_has_limits,         structures_may_grow,
+    options_are_kept,          zero_checks_its_arguments,
+    copy_checks_its_arguments, fails_at_every_allocation,
+    fails_at_every_thread,     copying_needs_no_malloc,
+    jobs_are_reserved,         NULL,
   };
 
   return unit_main ("kcopyd-limits", tests);
