@@ -310,8 +310,6 @@ kcopyd_client_set_throttle (struct kcopyd_client *kc,
   mutex_lock (&kc->lock);
   old = kc->throttle;
   kc->throttle = throttle;
-  kc->wake_ns = 1; /* long ago: what waits asks the new one now */
-  cond_signal (&kc->wake);
   mutex_unlock (&kc->lock);
   if (old != NULL)
     kcopyd_throttle_put (old);

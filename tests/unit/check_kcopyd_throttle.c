@@ -155,6 +155,8 @@ START_TEST (rates_have_limits)
   state_of_rate (&s, KCOPYD_THROTTLE_RATE_MAX);
   ck_assert_uint_eq (throttle_state_begin (&s, 1U << 24, 0, START_NS), 0);
   ck_assert_uint_ne (throttle_state_begin (&s, 1, 0, START_NS + 244140), 0);
+  now = START_NS + (UINT64_C (1) << 40); /* times the rate: 2^76 */
+  ck_assert_uint_eq (throttle_state_begin (&s, 1U << 24, 0, now), 0);
   ck_assert_uint_eq (throttle_state_begin (&s, 1U << 24, 0, far), 0);
   for (i = 0; i < 409; ++i) /* 100 ms are saved up, and no more */
     ck_assert_uint_eq (throttle_state_begin (&s, 1U << 24, 0, far), 0);
@@ -332,7 +334,9 @@ END_TEST
 /* However long a part takes, and however small the share. */
 START_TEST (pauses_have_a_limit)
 {
-  static const uint64_t times[] = { 1, NS_PER_SECOND, UINT64_MAX / 2 };
+  /* The last two are too long to be multiplied. */
+  static const uint64_t times[] = { 1, NS_PER_SECOND, UINT64_MAX / 2,
+                                    UINT64_MAX / 99 + 1 };
   unsigned share, i;
 
   for (share = 1; share < 100; share += 49)

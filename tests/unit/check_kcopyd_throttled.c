@@ -162,11 +162,17 @@ START_TEST (the_background_always_advances)
   kcopyd_throttle_foreground_begin (t);
   kcopyd_throttle_foreground_begin (t);
   kcopyd_throttle_foreground_end (t);
+  fault_bdev_gate_shut (disks[0], FAULT_READ, 0, 0);
   for (i = 0; i < 2; ++i) {
     copy_init (&c[i], small_client (64, 8), NULL);
     kcopyd_client_set_throttle (c[i].kc, t);
     start_job (&c[i], 1, 100 * i, 100, 0);
   }
+  fault_bdev_gate_wait (disks[0], 1);
+  for (i = 0; i < 1000; ++i) /* a chance to begin too many */
+    (void) sched_yield ();
+  ck_assert_uint_eq (fault_bdev_gate_waiting (disks[0]), 1);
+  fault_bdev_gate_open (disks[0]);
   for (i = 0; i < 2; ++i)
     finish (&c[i]);
   ck_assert_uint_eq (fault_bdev_calls_at_once (disks[0]), 1);
