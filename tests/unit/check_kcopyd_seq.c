@@ -4,6 +4,8 @@
 
 #include <config.h>
 
+#include <limits.h>
+
 #include "kcopyd-test.h"
 
 #define PARTS 12U
@@ -221,35 +223,71 @@ START_TEST (the_earliest_error_is_the_end)
 }
 END_TEST
 
-/* The first part cannot be written; then one of the others, any, cannot be
- * read, and then the rest can.
- */
-START_TEST (errors_come_in_any_order)
+/* A source whose parts are read when the test wants it, and fail. */
+static struct {
+  struct mutex lock;
+  struct cond changed;
+  unsigned may_end; /* bit K: part K is read, or */
+  unsigned fails;   /* fails */
+} held;
+
+static int
+held_read (void *handle, const struct iovec *iov, int iovcnt, sector_t sector)
 {
-  unsigned round;
+  unsigned part = (unsigned) (sector / SMALL_SECTORS);
 
-  for (round = 0; round < 30; ++round) {
-    struct copy c;
+  (void) handle;
+  (void) iov;
+  (void) iovcnt;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&held.lock);
+  while (!(held.may_end >> part & 1))
+    cond_wait (&held.changed, &held.lock);
+  return held.fails >> part & 1 ? -EIO : 0;
+}
 
-    setup (1, 100);
-    copy_init (&c, small_client (64, PARTS), NULL);
-    fault_bdev_fail_range (disks[1], FAULT_WRITE, 0, 1);
-    fault_bdev_gate_shut (disks[0], FAULT_READ, SMALL_SECTORS, TOTAL);
-    start_job (&c, 1, 0, TOTAL, SEQ);
-    fault_bdev_gate_wait (disks[0], PARTS - 1);
-    while (progress_of (c.kc).write_errors == 0)
-      (void) sched_yield ();
-    fault_bdev_fail_once (disks[0], FAULT_READ, 0);
-    fault_bdev_gate_pass (disks[0], 1);
-    while (progress_of (c.kc).read_errors == 0)
-      (void) sched_yield ();
-    fault_bdev_gate_open (disks[0]);
-    finish (&c); /* or hang */
-    ck_assert_int_eq (c.read_err, 1);
-    ck_assert_uint_eq (c.write_err, 1);
-    ck_assert (is_untouched (1, 0, 100));
-    teardown ();
-  }
+static void
+let_end (unsigned parts)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&held.lock);
+  held.may_end |= parts;
+  cond_broadcast (&held.changed);
+}
+
+/* A part cannot be written, then a later one cannot be read, and then those
+ * between them can.
+ */
+START_TEST (a_later_error_changes_nothing)
+{
+  static const struct bdev_ops ops = {
+    .struct_size = sizeof ops,
+    .read = held_read,
+  };
+  struct copy c;
+
+  setup (1, 100);
+  mutex_init (&held.lock);
+  cond_init (&held.changed);
+  bdev_close (devices[0]);
+  ck_assert_int_eq (bdev_create (&ops, NULL, "held", 100, &devices[0]), 0);
+  held.fails = 1U << 5;
+  fault_bdev_fail_range (disks[1], FAULT_WRITE, SMALL_SECTORS, 1);
+  copy_init (&c, small_client (64, PARTS), NULL);
+  start_job (&c, 1, 0, TOTAL, SEQ);
+  let_end (3);
+  while (progress_of (c.kc).write_errors == 0)
+    (void) sched_yield ();
+  let_end (1U << 5);
+  while (progress_of (c.kc).read_errors == 0)
+    (void) sched_yield ();
+  let_end (UINT_MAX);
+  finish (&c); /* or hang */
+  ck_assert_int_eq (c.read_err, 1);
+  ck_assert_uint_eq (c.write_err, 1);
+  ck_assert (is_untouched (1, SMALL_SECTORS, 100 - SMALL_SECTORS));
+  ck_assert_uint_eq (fault_bdev_calls (disks[1], FAULT_WRITE), 2);
+  cond_destroy (&held.changed);
+  mutex_destroy (&held.lock);
+  teardown ();
 }
 END_TEST
 
@@ -318,7 +356,7 @@ main (void)
     the_first_read_error_is_the_end,
     the_first_write_error_is_the_end,
     the_earliest_error_is_the_end,
-    errors_come_in_any_order,
+    a_later_error_changes_nothing,
     zeroes_in_order,
     jobs_in_order_among_others,
     NULL,
