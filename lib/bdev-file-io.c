@@ -24,6 +24,9 @@
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+#include <valgrind/memcheck.h>
+#endif
 
 #include "bdev-file-impl.h"
 #include "bdev-uring.h"
@@ -283,6 +286,35 @@ may_be_repeated (int64_t result)
   }
 }
 
+/* valgrind sees system calls, and so not what a ring reads. */
+static void
+tell_valgrind (const struct iovec *iov, int iovcnt)
+{
+#ifdef HAVE_VALGRIND_MEMCHECK_H
+  int i;
+
+  for (i = 0; i < iovcnt; ++i)
+    (void) VALGRIND_MAKE_MEM_DEFINED (iov[i].iov_base, iov[i].iov_len);
+#else
+  (void) iov;
+  (void) iovcnt;
+#endif
+}
+
+/* All BYTES have been read: to their place, or to BOUNCED. */
+static void
+end_read (const struct bdev_io *io, void *bounced, size_t bytes)
+{
+  const struct iovec one = { .iov_base = bounced, .iov_len = bytes };
+
+  if (bounced == NULL)
+    tell_valgrind (io->iov, io->iovcnt);
+  else {
+    tell_valgrind (&one, 1);
+    vector_scatter (io->iov, io->iovcnt, 0, bounced, bytes);
+  }
+}
+
 int
 bdev_file_end (void *handle, struct bdev_io *io)
 {
@@ -293,8 +325,8 @@ bdev_file_end (void *handle, struct bdev_io *io)
   int r = 0;
 
   if (result >= 0 && (size_t) result == bytes) {
-    if (bounced != NULL && io->op == BDEV_READ)
-      vector_scatter (io->iov, io->iovcnt, 0, bounced, bytes);
+    if (io->op == BDEV_READ)
+      end_read (io, bounced, bytes);
   }
   else if (may_be_repeated (result))
     r = transfer_any (f, io->iov, io->iovcnt,

@@ -55,6 +55,7 @@ static struct {
 
   atomic_int submit_error;    /* of the next io_uring_submit, */
   atomic_uint submit_fails;   /* so many of them */
+  atomic_uint submit_passes;  /* before these */
   atomic_uint submit_at_most; /* so many at a time, if not 0 */
   atomic_uint submits;
   atomic_uint submitted; /* by the last one */
@@ -83,7 +84,9 @@ __wrap_io_uring_submit (struct io_uring *ring)
   int n;
 
   atomic_fetch_add (&calls.submits, 1);
-  if (atomic_load (&calls.submit_fails) > 0) {
+  if (atomic_load (&calls.submit_passes) > 0)
+    atomic_fetch_sub (&calls.submit_passes, 1);
+  else if (atomic_load (&calls.submit_fails) > 0) {
     atomic_fetch_sub (&calls.submit_fails, 1);
     return atomic_load (&calls.submit_error);
   }
@@ -141,7 +144,6 @@ __wrap_fdatasync (int fd)
 static char folder[TEST_PATH_BYTES];
 
 static struct block_device *files[FILES];
-static struct io_region regions[FILES];
 
 static const char *
 path_of (unsigned i)
@@ -166,7 +168,6 @@ setup (void)
     must (ftruncate (fd, (off_t) sector_to_bytes (FILE_SECTORS)) == 0);
     must (close (fd) == 0);
     ck_assert_int_eq (bdev_open (path_of (i), BDEV_OPEN_DIRECT, &files[i]), 0);
-    regions[i] = (struct io_region){ .bdev = files[i] };
   }
 }
 
@@ -185,7 +186,7 @@ aligned_sectors (sector_t count)
   void *memory;
 
   must (posix_memalign (&memory, 4096, sector_to_bytes (count)) == 0);
-  return memory;
+  return memset (memory, 0, sector_to_bytes (count));
 }
 
 /* Write COUNT sectors of DATA to all files at once. */
@@ -193,13 +194,12 @@ static int
 fan_out (sector_t sector, sector_t count, char *data, int rw,
          unsigned long *bits)
 {
+  struct io_region where[FILES];
   unsigned i;
 
-  for (i = 0; i < FILES; ++i) {
-    regions[i].sector = sector;
-    regions[i].count = count;
-  }
-  return dm_io_sync_vm (FILES, regions, rw, data, bits);
+  for (i = 0; i < FILES; ++i)
+    where[i] = (struct io_region){ files[i], sector, count };
+  return dm_io_sync_vm (FILES, where, rw, data, bits);
 }
 
 /* 0 if all files hold pattern SEED there. */
@@ -299,10 +299,12 @@ END_TEST
 START_TEST (one_file_needs_no_ring)
 {
   char *data = aligned_sectors (8);
+  struct io_region where = { .count = 8 };
 
   setup ();
+  where.bdev = files[0];
   ck_assert_int_eq (write_at (files[0], 0, 8, data, 0), 0);
-  ck_assert_int_eq (dm_io_sync_vm (1, regions, DM_IO_READ, data, NULL), 0);
+  ck_assert_int_eq (dm_io_sync_vm (1, &where, DM_IO_READ, data, NULL), 0);
   ck_assert_uint_eq (atomic_load (&calls.inits), 0);
   teardown ();
   free (data);
@@ -315,7 +317,6 @@ START_TEST (buffered_files_are_written_meanwhile)
   setup ();
   bdev_close (files[1]);
   ck_assert_int_eq (bdev_open (path_of (1), BDEV_OPEN_BUFFERED, &files[1]), 0);
-  regions[1].bdev = files[1];
   ck_assert_int_eq (try_fan_out (7), 0);
   ck_assert_uint_eq (atomic_load (&calls.submits), 1);
   ck_assert_uint_eq (atomic_load (&calls.submitted), FILES - 1);
@@ -517,10 +518,8 @@ START_TEST (larger_blocks_in_flight)
   unsigned i, round;
 
   setup ();
-  for (i = 0; i < FILES; i += 2) {
+  for (i = 0; i < FILES; i += 2)
     ck_assert_int_eq (bdev_blocks_create (files[i], 4096, &files[i]), 0);
-    regions[i].bdev = files[i];
-  }
   for (round = 0; round < 4; ++round) {
     char *data = aligned_sectors (64);
     unsigned begun = atomic_load (&calls.begun);
@@ -618,9 +617,7 @@ START_TEST (one_of_them_fails)
   setup ();
   fill_pattern (data, 5, 0, 8);
   ck_assert_int_eq (truncate (path_of (2), 0), 0);
-  for (i = 0; i < FILES; ++i)
-    regions[i].count = 8, regions[i].sector = FILE_SECTORS - 8;
-  ck_assert_int_eq (dm_io_sync_vm (FILES, regions, DM_IO_WRITE, data, &bits),
+  ck_assert_int_eq (fan_out (FILE_SECTORS - 8, 8, data, DM_IO_WRITE, &bits),
                     -EIO);
   ck_assert_uint_eq (bits, 1 << 2);
   for (i = 0; i < FILES; ++i) {
@@ -709,6 +706,14 @@ START_TEST (submitting_in_parts)
     ck_assert_int_eq (try_fan_out (most), 0);
     ck_assert_uint_eq (atomic_load (&calls.begun) - begun, FILES);
   }
+  /* And then no more. */
+  atomic_store (&calls.submit_at_most, 1);
+  atomic_store (&calls.submit_passes, 2);
+  atomic_store (&calls.submit_error, -ENOMEM);
+  atomic_store (&calls.submit_fails, 100);
+  ck_assert_int_eq (try_fan_out (77), 0);
+  ck_assert_uint_lt (atomic_load (&calls.submit_fails), 100);
+  ck_assert_uint_eq (ring_count (), 0);
   teardown ();
 }
 END_TEST
