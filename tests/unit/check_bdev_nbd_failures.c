@@ -759,6 +759,92 @@ START_TEST (another_export_is_refused)
 }
 END_TEST
 
+/* Answers a write by nonsense, and does it all the same, later. */
+struct late_writer {
+  struct fake_nbd *fake;
+  struct event_count may_write;
+  bool has_ended; /* what the client sends */
+};
+
+static enum fake_verdict
+write_late (void *context, int fd, const struct fake_request *rq)
+{
+  struct late_writer *late = context;
+  char nonsense[16] = "nonsense";
+  struct fake_nbd *fake = late->fake;
+
+  if (rq->op != FAKE_WRITE)
+    return FAKE_NORMAL;
+  fake_send (fd, nonsense, sizeof nonsense);
+  event_count_wait (&late->may_write, 1);
+  late->has_ended = read (fd, nonsense, 1) == 0;
+  memset (fake_nbd_disk (fake) + rq->offset, 0x77, rq->length);
+  return FAKE_HANG_UP;
+}
+
+/* libnbd gives up at once, but the server has not. */
+START_TEST (a_server_that_is_out_of_step_is_drained)
+{
+  struct late_writer late = { .has_ended = false };
+  struct fake_options options = usual;
+  struct block_device *bdev;
+  char data[SECTOR_SIZE] = "";
+
+  event_count_init (&late.may_write);
+  options.hook = write_late;
+  options.context = &late;
+  late.fake = fake_nbd_create (&options);
+  bdev = open_fake (late.fake, SHORT_MS, 1);
+  ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), -ENOTCONN);
+  ck_assert_int_eq (bdev_reconnect (bdev, 0), -EBUSY);
+  ck_assert_uint_eq (fake_nbd_connections_ever (late.fake), 1);
+  options.hook = NULL;
+  fake_nbd_set_options (late.fake, &options);
+  event_count_add (&late.may_write);
+  ck_assert_int_eq (bdev_reconnect (bdev, 0), 0);
+  ck_assert (late.has_ended);
+  ck_assert_int_eq (read_at (bdev, 0, 1, data), 0);
+  assert_all_bytes (data, 0x77, sizeof data);
+  bdev_close (bdev);
+  fake_nbd_destroy (late.fake);
+  event_count_destroy (&late.may_write);
+}
+END_TEST
+
+/* A flood instead of an end is no end. */
+static enum fake_verdict
+flood (void *context, int fd, const struct fake_request *rq)
+{
+  static const char zeroes[65536];
+  int i;
+
+  (void) context;
+  if (rq->op != FAKE_WRITE)
+    return FAKE_NORMAL;
+  for (i = 0; i < 8192; ++i)
+    fake_send (fd, zeroes, sizeof zeroes);
+  return FAKE_HANG_UP;
+}
+
+START_TEST (a_flood_instead_of_an_end)
+{
+  struct fake_options options = usual;
+  struct fake_nbd *fake;
+  struct block_device *bdev;
+  char data[SECTOR_SIZE] = "";
+
+  options.hook = flood;
+  fake = fake_nbd_create (&options);
+  bdev = open_fake (fake, SHORT_MS, 1);
+  ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), -ENOTCONN);
+  ck_assert_int_eq (bdev_reconnect (bdev, 0), -EBUSY);
+  ck_assert_int_eq (bdev_reconnect (bdev, BDEV_RECONNECT_FENCED), 0);
+  ck_assert_int_eq (read_at (bdev, 0, 1, data), 0);
+  bdev_close (bdev);
+  fake_nbd_destroy (fake);
+}
+END_TEST
+
 /*----- nothing is left over --------------------------------------------*/
 
 static unsigned
@@ -824,6 +910,8 @@ main (void)
     a_connection_lost_while_idle,
     a_call_does_not_span_a_reconnect,
     another_export_is_refused,
+    a_server_that_is_out_of_step_is_drained,
+    a_flood_instead_of_an_end,
     a_thousand_reconnects_leave_nothing,
     NULL,
   };
