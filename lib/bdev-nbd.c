@@ -602,6 +602,9 @@ connect_others (struct bdev_nbd *dev, bool has_multi_conn)
       break;
     }
   }
+  if (has_multi_conn && i < dev->connection_max)
+    log_info ("%s: goes on with %u connections instead of %u", dev->name, i,
+              dev->connection_max);
   atomic_store (&dev->connection_count, i);
 }
 

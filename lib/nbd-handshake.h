@@ -17,7 +17,6 @@ struct nbd_export {
   uint64_t preferred_bytes; /* 0 if it does not say */
   uint64_t max_bytes;       /* the most in one request, payload only */
   bool is_read_only;
-  bool is_encrypted;
   bool has_flush;
   bool has_fua;
   bool has_trim;

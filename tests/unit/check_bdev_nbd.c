@@ -10,6 +10,7 @@
 #include "bdev-impl.h"
 #include "bits.h"
 #include "fake-nbd.h"
+#include "fault-alloc.h"
 #include "log-sink.h"
 #include "test-util.h"
 
@@ -625,6 +626,58 @@ START_TEST (it_can_be_used_after_a_fork)
 }
 END_TEST
 
+/*----- want of memory --------------------------------------------------*/
+
+static bool
+is_want (int r)
+{
+  return r == -ENOMEM || r == -EAGAIN;
+}
+
+/* The k-th allocation fails, or the k-th thread cannot be started: that call
+ * fails, and no other.
+ */
+START_TEST (fails_at_every_allocation)
+{
+  struct fake_nbd *fake = fake_nbd_create (&usual);
+  unsigned char data[8 * SECTOR_SIZE], back[8 * SECTOR_SIZE];
+  struct iovec iov = piece (data, sizeof data);
+  unsigned k, failed = 1;
+
+  for (k = 0; failed > 0; ++k) {
+    struct bdev_io io = { .op = BDEV_WRITE, .iov = &iov, .iovcnt = 1 };
+    struct block_device *bdev;
+    int opened, written, read, begun, ended = 0;
+
+    fill_pattern (data, k, 0, 8);
+    fault_alloc_fail_once (FAULT_ALLOC_MEMORY | FAULT_ALLOC_THREADS, k);
+    opened = open_with (fake, 0, 2, &bdev);
+    if (opened < 0) {
+      failed = fault_alloc_stop ();
+      ck_assert (is_want (opened));
+      continue;
+    }
+    written = write_at (bdev, 0, 8, data, 0);
+    read = read_at (bdev, 0, 8, back);
+    begun = bdev_begin (bdev, &io);
+    if (begun == 0)
+      ended = bdev_end (bdev, &io);
+    failed = fault_alloc_stop ();
+    ck_assert (written == 0 || is_want (written));
+    ck_assert (read == 0 || is_want (read));
+    ck_assert (begun == 0 || is_want (begun));
+    ck_assert (ended == 0 || is_want (ended));
+    ck_assert_int_eq (write_at (bdev, 0, 8, data, BDEV_FUA), 0);
+    ck_assert_int_eq (bdev_flush (bdev), 0);
+    assert_pattern (fake_nbd_disk (fake), k, 0, 8);
+    bdev_close (bdev);
+    ck_assert_uint_lt (k, 1000);
+  }
+  ck_assert_uint_gt (k, 15);
+  fake_nbd_destroy (fake);
+}
+END_TEST
+
 /*----- many threads ----------------------------------------------------*/
 
 #define WRITERS 8
@@ -705,6 +758,7 @@ main (void)
     connections_are_bounded,
     operations_are_in_flight,
     it_can_be_used_after_a_fork,
+    fails_at_every_allocation,
     many_threads_use_it,
     NULL,
   };

@@ -52,6 +52,16 @@ struct fake_nbd {
   } seen[OPS_MAX];
 };
 
+/* Memory, which a test that lets allocations fail does not mean. */
+static void *
+fake_alloc (size_t bytes)
+{
+  void *memory = aligned_alloc (16, (bytes + 16) / 16 * 16);
+
+  must (memory != NULL);
+  return memory;
+}
+
 /*----- bytes -----------------------------------------------------------*/
 
 void
@@ -253,7 +263,7 @@ static void
 answer_read (struct fake_connection *c, const struct fake_request *request)
 {
   uint64_t offset = htobe64 (request->offset);
-  void *data = test_alloc (request->length);
+  void *data = fake_alloc (request->length);
 
   mutex_lock (&c->fake->lock);
   memcpy (data, c->fake->disk + request->offset, request->length);
@@ -335,7 +345,7 @@ serve (struct fake_connection *c)
   };
   must (request.offset + request.length <= c->options.bytes);
   if (request.op == FAKE_WRITE) {
-    payload = test_alloc (request.length);
+    payload = fake_alloc (request.length);
     if (!receive (c->fd, payload, request.length)) {
       free (payload);
       return false;
@@ -413,7 +423,7 @@ listen_main (void *arg)
       continue;
     }
     must (fake->connection_count < CONNECTIONS_MAX);
-    c = test_alloc (sizeof *c);
+    c = fake_alloc (sizeof *c);
     *c = (struct fake_connection){
       .fake = fake,
       .fd = fd,
@@ -422,7 +432,9 @@ listen_main (void *arg)
     };
     fake->connections[fake->connection_count++] = c;
     fake->open_count++;
-    must (thread_start (&c->thread, "fake-nbd", connection_main, c) == 0);
+    /* The same for threads. */
+    if (thread_start (&c->thread, "fake-nbd", connection_main, c) < 0)
+      must (thread_start (&c->thread, "fake-nbd", connection_main, c) == 0);
     cond_broadcast (&fake->changed);
   }
 }
