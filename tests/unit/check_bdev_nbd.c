@@ -108,6 +108,10 @@ START_TEST (memory_may_be_in_any_pieces)
   memset (data, 0, count * SECTOR_SIZE);
   ck_assert_int_eq (bdev_read (bdev, iov, 700, 100), 0);
   assert_pattern (data, 2, 100, count);
+  /* More than a socket takes at once, while the threads are asleep. */
+  fill_pattern (data, 3, 101, count);
+  ck_assert_int_eq (bdev_write (bdev, iov, 700, 101, 0), 0);
+  assert_pattern (fake_nbd_disk (fake) + 101 * SECTOR_SIZE, 3, 101, count);
   free (data);
   bdev_close (bdev);
   fake_nbd_destroy (fake);

@@ -681,6 +681,37 @@ START_TEST (a_connection_lost_while_idle)
 }
 END_TEST
 
+/* It is lost again while it is being connected, in any moment of that. */
+START_TEST (a_connection_lost_while_connecting)
+{
+  struct fake_options options = usual;
+  struct fake_nbd *fake = fake_nbd_create (&options);
+  struct block_device *bdev = open_fake (fake, LONG_MS, 4);
+  char data[SECTOR_SIZE] = "";
+  int i, j, r;
+
+  for (i = 0; i < 20; ++i) {
+    for (j = 0; j < 4; ++j)
+      ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), 0);
+    options.leaves = true;
+    fake_nbd_set_options (fake, &options);
+    fake_nbd_hang_up (fake);
+    while (write_at (bdev, 0, 1, data, 0) == 0)
+      ;
+    ck_assert_int_eq (bdev_reconnect (bdev, 0), 0);
+    for (j = 0; j < 3; ++j) {
+      r = write_at (bdev, 0, 1, data, 0);
+      ck_assert_int_eq (r, -ENOTCONN);
+    }
+    options.leaves = false;
+    fake_nbd_set_options (fake, &options);
+    ck_assert_int_eq (bdev_reconnect (bdev, 0), 0);
+  }
+  bdev_close (bdev);
+  fake_nbd_destroy (fake);
+}
+END_TEST
+
 /* What was written before the connection was lost may not be durable: a call
  * that began before does not succeed after.
  */
@@ -908,6 +939,7 @@ main (void)
     close_does_not_wait_for_a_silent_server,
     a_lost_connection_is_told_and_mended,
     a_connection_lost_while_idle,
+    a_connection_lost_while_connecting,
     a_call_does_not_span_a_reconnect,
     another_export_is_refused,
     a_server_that_is_out_of_step_is_drained,

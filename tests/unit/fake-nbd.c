@@ -392,7 +392,7 @@ connection_main (void *arg)
   if (c->options.is_mute)
     (void) receive (c->fd, &byte, 1);
   else if (shake_hands (c))
-    while (serve (c))
+    while (!c->options.leaves && serve (c))
       ;
   mutex_lock (&fake->lock);
   must (close (c->fd) == 0);

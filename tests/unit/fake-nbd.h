@@ -71,6 +71,7 @@ struct fake_options {
   bool has_contexts;                                /* base:allocation */
   size_t handshake_cut;     /* hang up after so many bytes sent, 0: never */
   bool is_mute;             /* accept, and say nothing */
+  bool leaves;              /* hang up right after the handshake */
   unsigned connections_max; /* hang up on more at once; 0: no limit */
   fake_hook hook;
   void *context;
