@@ -631,6 +631,15 @@ bdev_file_open (const char *path, const struct bdev_options *options,
                       : -ENOENT;
 }
 
+/* No servers here: and so nothing of libnbd. */
+int
+bdev_nbd_open (const char *uri, const struct bdev_options *options,
+               struct block_device **bdev)
+{
+  (void) uri, (void) options, (void) bdev;
+  return -EOPNOTSUPP;
+}
+
 int
 bdev_open_fd (int fd, const char *name, unsigned flags,
               struct block_device **bdev)
