@@ -29,6 +29,7 @@
 #include "life.h"
 #include "model.h"
 #include "sim.h"
+#include "world.h"
 
 #define DEFAULT_STEPS 60
 #define MAX_JOBS 64
@@ -42,7 +43,7 @@ static char replay[64];
 
 /* What one process has counted: a row of uint64_t. */
 struct counters {
-  struct life_counters life;
+  struct world_counters life;
   struct sim_disk_counters disk;
   struct model_counters model;
   uint64_t files_failed;
@@ -64,7 +65,7 @@ run_seeds (unsigned job, struct counters *counters)
       printf ("%" PRIu64 " %016" PRIx64 "\n", seed, hash);
   }
   fflush (stdout);
-  counters->life = life_counters;
+  counters->life = world_counters;
   counters->disk = sim_disk_counters;
   counters->model = model_counters;
   counters->files_failed = sim_files_failed;

@@ -8,13 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct life_counters {
-  uint64_t seeds, lives, orderly_stops, crashes_at_start;
-  uint64_t refused_starts, resyncs_waited_for, leg_failures, leg_losses;
-  uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
-};
-extern struct life_counters life_counters;
-
 /* Run SEED with about STEPS requests.  Returns a hash of all that happened.
  * What is wrong ends the program.
  */

@@ -1,0 +1,476 @@
+/* The world of one simulated volume: its files, its crashes, its promises.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "file-sim.h"
+#include "log-sink.h"
+#include "manifest.h"
+#include "mirror-impl.h"
+#include "sim.h"
+#include "volume.h"
+#include "world.h"
+
+struct world_plan plan;
+struct world now;
+struct world_counters world_counters;
+
+/* nbdkit-plugin.h leaves it undeclared. */
+struct nbdkit_plugin *plugin_init (void);
+
+/*----- what the production code calls ----------------------------------*/
+
+int __real_volume_open (const struct volume_spec *spec, struct volume **volume);
+int __wrap_volume_open (const struct volume_spec *spec, struct volume **volume);
+
+/* Chunks smaller than those that the command line allows. */
+int
+__wrap_volume_open (const struct volume_spec *spec, struct volume **volume)
+{
+  struct volume_spec changed = *spec;
+  int r;
+
+  changed.chunk_bytes = plan.chunk_bytes;
+  r = __real_volume_open (&changed, volume);
+  now.volume = r == 0 ? *volume : NULL;
+  return r;
+}
+
+int __wrap_kcopyd_client_create (unsigned num_pages,
+                                 struct kcopyd_client **result);
+
+/* Small parts, and few pages for them: several are in flight for one copy,
+ * and copies wait for each other.
+ */
+int
+__wrap_kcopyd_client_create (unsigned num_pages, struct kcopyd_client **result)
+{
+  struct kcopyd_options options = {
+    .struct_size = sizeof options,
+    .num_pages = MIN_OF (num_pages, plan.copy_pages),
+    .sub_job_sectors = plan.copy_sectors,
+    .sub_jobs = plan.copy_slices,
+  };
+
+  return kcopyd_client_create_options (&options, result);
+}
+
+static bool
+legs_may_differ (void)
+{
+  const struct mirror *m;
+
+  if (now.volume == NULL)
+    return true; /* it is being opened */
+  m = volume_get_mirror (now.volume);
+  return region_hash_in_sync_count (m->regions) <
+         region_hash_region_count (m->regions);
+}
+
+void
+world_allow_other_legs (void)
+{
+  unsigned i;
+
+  model_allow_excluded (now.model);
+  for (i = 0; i < now.snapshot_count; ++i)
+    model_allow_excluded (now.snapshots[i].model);
+}
+
+static void
+take_message (enum log_level level, const char *message)
+{
+  (void) level;
+  sim_trace ("log: %s", message);
+  if (now.clients.has_ended)
+    return;
+  if (strstr (message, "leg failed, volume degraded") != NULL) {
+    world_counters.leg_failures++;
+    if (legs_may_differ ())
+      world_allow_other_legs ();
+  }
+  if (strstr (message, "the snapshot is invalid, the volume goes on") != NULL)
+    world_counters.snapshots_lost++;
+}
+
+bool
+world_may_fail (const struct model_op *op, int error)
+{
+  if (error == -EOPNOTSUPP && op->kind == MODEL_ZERO)
+    return true;
+  if (op->device == now.model)
+    return now.has_faults ||
+           (plan.cow_bytes > 0 && op->kind != MODEL_READ &&
+            op->kind != MODEL_FLUSH &&
+            strcmp (plan.on_cow_error, "break-guest-write") == 0);
+  return now.had_faults || plan.cow_bytes > 0;
+}
+
+/*----- crashing --------------------------------------------------------*/
+
+static void
+crash_models (enum sim_crash how)
+{
+  unsigned i;
+
+  model_crash (now.model, how);
+  for (i = 0; i < now.snapshot_count; ++i)
+    model_crash (now.snapshots[i].model, how);
+}
+
+void
+world_crash (void)
+{
+  sim_trace ("%s", now.crash == SIM_KILLED ? "the program is killed"
+                                           : "the power fails");
+  if (now.crash == SIM_KILLED)
+    sim_disk_counters.kills++;
+  else
+    sim_disk_counters.crashes++;
+  sim_files_crash (now.crash);
+  crash_models (now.crash);
+  sim_set_power (false);
+  now.clients.has_ended = true;
+}
+
+static bool has_lost;
+
+static void
+take_lost (struct sim_disk *disk)
+{
+  has_lost |= sim_disk_take_lost (disk);
+}
+
+/* What a life leaves when it has ended, in whatever way. */
+void
+world_end_life (bool fails)
+{
+  if (!now.clients.has_ended)
+    crash_models (SIM_KILLED);
+  has_lost = false;
+  sim_files_each_disk (take_lost);
+  /* Then, or because pages that a flush could not write were dropped. */
+  if (fails || (has_lost && sim_one_in (2))) {
+    sim_trace ("the power fails when all has ended");
+    sim_files_crash (SIM_POWER_FAILS);
+    crash_models (SIM_POWER_FAILS);
+  }
+  sim_set_power (true);
+  if (sim_files_open_count () > 0)
+    sim_fail ("something was left open");
+}
+
+/*----- between lives ---------------------------------------------------*/
+
+void
+world_leg_path (unsigned leg, char path[WORLD_NAME_BYTES])
+{
+  snprintf (path, WORLD_NAME_BYTES, SIM_ROOT "/leg%u", leg);
+}
+
+/* The disk of a leg in sync, if it is still the file that it was. */
+struct sim_disk *
+world_trusted_disk (const struct manifest_leg *leg)
+{
+  struct sim_disk *disk = sim_files_disk (leg->spec);
+  char identity[LEG_IDENTITY_BYTES];
+
+  if (leg->state != LEG_IN_SYNC || disk == NULL)
+    return NULL;
+  snprintf (identity, sizeof identity, "file %" PRIu64 " 1.000000000",
+            sim_disk_number (disk));
+  return strcmp (identity, leg->identity) == 0 ? disk : NULL;
+}
+
+static void
+compare_legs (const struct sim_disk *a, const struct sim_disk *b,
+              const char *why)
+{
+  char x[SECTOR_SIZE], y[SECTOR_SIZE];
+  unsigned i;
+
+  world_counters.legs_compared++;
+  for (i = 0; i < plan.sectors; ++i) {
+    sim_disk_look (a, i, 1, x);
+    sim_disk_look (b, i, 1, y);
+    if (memcmp (x, y, sizeof x) != 0)
+      sim_fail ("%s: %s and %s differ in sector %u", why, sim_disk_name (a),
+                sim_disk_name (b), i);
+  }
+}
+
+static void
+check_manifest (const struct manifest *m)
+{
+  struct sim_disk *first = NULL;
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i) {
+    struct sim_disk *disk = world_trusted_disk (&m->legs[i]);
+
+    if (disk == NULL)
+      continue;
+    model_check_disk (now.model, disk);
+    if (m->is_clean && first != NULL)
+      compare_legs (first, disk, "the manifest says that the volume is clean");
+    first = disk;
+  }
+  /* Another leg is read now where they differ. */
+  if (strcmp (now.primary, m->legs[m->primary].spec) != 0 &&
+      now.primary[0] != '\0')
+    world_allow_other_legs ();
+  snprintf (now.primary, sizeof now.primary, "%s", m->legs[m->primary].spec);
+}
+
+struct manifest *
+world_visit_grave (void)
+{
+  struct meta_dir *dir;
+  struct manifest *m;
+  char path[WORLD_NAME_BYTES];
+  unsigned i;
+  int r;
+
+  sim_files_set_faults (0);
+  /* A leg that was being made: the user is told to take it away. */
+  for (i = 0; i < plan.leg_count; ++i) {
+    world_leg_path (i, path);
+    if (sim_files_exists (path) &&
+        (sim_files_disk (path) == NULL ||
+         sim_disk_sectors (sim_files_disk (path)) == 0))
+      sim_files_remove (path);
+  }
+  r = meta_dir_open (WORLD_META, &dir);
+  if (r == -ENOENT)
+    return NULL;
+  if (r < 0)
+    sim_fail ("the folder cannot be opened: %s", strerror (-r));
+  r = manifest_load (dir, &m);
+  meta_dir_close (dir);
+  if (r == -ENOENT)
+    return NULL;
+  if (r < 0)
+    sim_fail ("the manifest cannot be read: %s", strerror (-r));
+  check_manifest (m);
+  return m;
+}
+
+/*----- a life ----------------------------------------------------------*/
+
+__attribute__ ((format (printf, 2, 3))) void
+world_configure (const char *key, const char *format, ...)
+{
+  char value[64];
+  va_list args;
+
+  va_start (args, format);
+  (void) vsnprintf (value, sizeof value, format, args);
+  va_end (args);
+  sim_trace ("%s=%s", key, value);
+  if (now.clients.plugin->config (key, value) == -1)
+    sim_fail ("%s=%s is refused", key, value);
+}
+
+static struct sim_snapshot *
+find_snapshot (const char *name)
+{
+  unsigned i;
+
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (strcmp (now.snapshots[i].name, name) == 0)
+      return &now.snapshots[i];
+  return NULL;
+}
+
+static void
+forget_oldest_snapshot (void)
+{
+  world_counters.snapshots_discarded++;
+  model_destroy (now.snapshots[0].model);
+  now.snapshot_count--;
+  memmove (now.snapshots, now.snapshots + 1,
+           now.snapshot_count * sizeof now.snapshots[0]);
+}
+
+/* The snapshots that there are now, old and new. */
+static void
+meet_snapshots (void)
+{
+  unsigned i;
+
+  for (i = 0; i < now.snapshot_count; ++i)
+    now.snapshots[i].is_offered = false;
+  for (i = volume_device_count (now.volume); i-- > 1;) {
+    const char *name = volume_get_device (now.volume, i)->name;
+    struct sim_snapshot *s = find_snapshot (name);
+
+    if (s == NULL) {
+      /* All that was in the volume has been flushed by then. */
+      assert (now.snapshot_count < WORLD_MAX_SNAPSHOTS);
+      model_is_durable (now.model);
+      s = &now.snapshots[now.snapshot_count++];
+      snprintf (s->name, sizeof s->name, "%s", name);
+      s->model = model_create_snapshot (name, now.model);
+      world_counters.snapshots++;
+    }
+    s->is_offered = true;
+  }
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (!now.snapshots[i].is_offered && !now.snapshots[i].is_discarded &&
+        !now.had_faults && plan.cow_bytes == 0)
+      sim_fail ("snapshot %s is lost without a cause", now.snapshots[i].name);
+  if (now.snapshot_count > 0 && now.snapshots[0].is_discarded &&
+      !now.snapshots[0].is_offered)
+    forget_oldest_snapshot ();
+}
+
+void
+world_read_everything (void)
+{
+  unsigned i;
+
+  client_read_all (&now.clients, now.model);
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (now.snapshots[i].is_offered)
+      client_read_all (&now.clients, now.snapshots[i].model);
+}
+
+static bool
+is_recovering (const struct mirror_status *status)
+{
+  unsigned i;
+
+  for (i = 0; i < status->leg_count; ++i)
+    if (status->legs[i].state == LEG_RECOVERING)
+      return true;
+  return status->regions_in_sync < status->regions_total;
+}
+
+#define RESYNC_MAX_SECONDS 2000
+
+/* Nothing is wrong with the disks, so the resync comes to its end. */
+void
+world_wait_for_resync (void)
+{
+  struct mirror *m = volume_get_mirror (now.volume);
+  struct mirror_status status;
+  unsigned seconds;
+
+  for (seconds = 0; seconds < RESYNC_MAX_SECONDS; ++seconds) {
+    mirror_get_status (m, &status);
+    if (now.clients.has_ended || !is_recovering (&status)) {
+      world_counters.resyncs_waited_for++;
+      return;
+    }
+    sim_sleep_ns ("the end of the resync", NULL, UINT64_C (1000000000));
+  }
+  sim_fail ("the resync does not end");
+}
+
+/* Nobody writes, and all regions are in sync: legs in sync are equal. */
+void
+world_compare_legs_in_sync (void)
+{
+  struct mirror *m = volume_get_mirror (now.volume);
+  struct sim_disk *first = NULL;
+  struct mirror_status status;
+  unsigned i;
+
+  mirror_get_status (m, &status);
+  if (status.regions_in_sync < status.regions_total || now.clients.has_ended)
+    return;
+  for (i = 0; i < status.leg_count; ++i) {
+    struct sim_disk *disk = sim_files_disk (bdev_name (mirror_leg_bdev (m, i)));
+
+    if (status.legs[i].state != LEG_IN_SYNC)
+      continue;
+    model_check_disk (now.model, disk);
+    if (first != NULL)
+      compare_legs (first, disk, "all regions are in sync");
+    first = disk;
+  }
+}
+
+void
+world_load (void)
+{
+  world_counters.lives++;
+  now.clients.has_ended = false;
+  now.clients.plugin->load ();
+  log_sink_set (take_message);
+}
+
+bool
+world_open (void)
+{
+  if (now.clients.plugin->get_ready () == -1) {
+    if (!now.clients.has_ended && !now.has_faults)
+      sim_fail ("the volume is not opened");
+    world_counters.refused_starts += !now.clients.has_ended;
+    world_counters.crashes_at_start += now.clients.has_ended;
+    return false;
+  }
+  now.clients.plugin->after_fork ();
+  if (!now.clients.has_ended)
+    meet_snapshots ();
+  return !now.clients.has_ended;
+}
+
+void
+world_unload (void)
+{
+  if (now.volume != NULL)
+    now.clients.plugin->cleanup ();
+  now.clients.plugin->unload ();
+  now.volume = NULL;
+  sim_at_point (0, NULL);
+  world_counters.orderly_stops += !now.clients.has_ended;
+}
+
+/*----- life ------------------------------------------------------------*/
+
+void
+world_add_legs (void)
+{
+  char path[WORLD_NAME_BYTES];
+  unsigned i;
+
+  for (i = 0; i < plan.leg_count; ++i) {
+    world_leg_path (i, path);
+    (void) sim_files_add_disk (path, plan.sectors);
+  }
+}
+
+void
+world_begin (void)
+{
+  model_reset ();
+  memset (&now, 0, sizeof now);
+  sim_files_begin ();
+  now.clients.plugin = plugin_init ();
+  now.clients.units = plan.sectors * (SECTOR_SIZE / MODEL_UNIT_BYTES);
+  now.clients.may_fail = world_may_fail;
+  now.model = model_create ("", now.clients.units);
+}
+
+void
+world_end (void)
+{
+  unsigned i;
+
+  model_destroy (now.model);
+  for (i = 0; i < now.snapshot_count; ++i)
+    model_destroy (now.snapshots[i].model);
+  sim_files_end ();
+  world_counters.seeds++;
+}

@@ -1,0 +1,127 @@
+/* The world of one simulated volume: its files, its crashes, its promises.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A life begins with the plugin being loaded and ends with its unloading:
+ * in good order, or because the machine has crashed.  After a crash the
+ * production code runs to its end, too, but on disks that have lost their
+ * power: nothing that it does then counts.
+ */
+
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client.h"
+#include "disk-sim.h"
+#include "log-sink.h"
+#include "manifest.h"
+#include "model.h"
+
+#define WORLD_META "/sim/meta"
+#define WORLD_NAME_BYTES 32
+#define WORLD_MAX_SNAPSHOTS 16
+
+/* What does not change in the lives of a volume. */
+extern struct world_plan {
+  unsigned leg_count;
+  unsigned sectors;
+  unsigned region_bytes;
+  unsigned chunk_bytes;
+  unsigned cow_bytes; /* 0: never full */
+  bool has_faults;    /* some lives have */
+  bool has_snapshots;
+  bool is_deep; /* copy-on-write above all */
+  const char *read_policy;
+  const char *on_cow_error;
+  struct sim_disk_kind kind;
+  bool some_not_fast; /* disks; changes from life to life */
+  unsigned slow;
+  unsigned copy_pages;   /* that kcopyd may have */
+  unsigned copy_sectors; /* in each part */
+  unsigned copy_slices;  /* in flight for one copy */
+} plan;
+
+struct sim_snapshot {
+  char name[WORLD_NAME_BYTES];
+  struct model_device *model;
+  bool is_offered;   /* in this life */
+  bool is_discarded; /* that was asked for, perhaps in vain */
+};
+
+/* What goes on. */
+extern struct world {
+  struct client_world clients;
+  struct volume *volume; /* NULL while it is being opened */
+  struct model_device *model;
+  unsigned snapshot_count;
+  struct sim_snapshot snapshots[WORLD_MAX_SNAPSHOTS]; /* oldest first */
+  unsigned next_name;
+  char primary[WORLD_NAME_BYTES]; /* of the last manifest */
+  bool has_faults;                /* this life */
+  bool had_faults;                /* some life before or now */
+  bool legs_may_fail;
+  bool stores_may_fail;
+  enum sim_crash crash; /* how the next one is */
+} now;
+
+extern struct world_counters {
+  uint64_t seeds, lives, orderly_stops, crashes_at_start;
+  uint64_t refused_starts, resyncs_waited_for, leg_failures, leg_losses;
+  uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
+} world_counters;
+
+/* An empty world for the plan, and its end. */
+void world_begin (void);
+void world_end (void);
+
+/* The name of leg number LEG, and all of them as files that are there. */
+void world_leg_path (unsigned leg, char path[WORLD_NAME_BYTES]);
+void world_add_legs (void);
+
+/*----- a life ----------------------------------------------------------*/
+
+/* Load the plugin. */
+void world_load (void);
+
+/* Give it a key, which it must take. */
+void world_configure (const char *key, const char *format, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
+/* Open the volume.  Returns false if that failed, as it may. */
+bool world_open (void);
+
+/* Read all devices; wait until legs are equal; see that those in sync are,
+ * if all regions are.
+ */
+void world_read_everything (void);
+void world_wait_for_resync (void);
+void world_compare_legs_in_sync (void);
+
+/* Stop and unload, after a crash, too, and switch on again.  Then the power
+ * may have failed once more: FAILS.
+ */
+void world_unload (void);
+void world_end_life (bool fails);
+
+/* The crash, as now.crash has it: for sim_at_point. */
+void world_crash (void);
+
+/* True if OP, a request of a client, may have failed with ERROR. */
+bool world_may_fail (const struct model_op *op, int error);
+
+/*----- between lives ---------------------------------------------------*/
+
+/* Look at what the last life has left, and check it.  Returns the manifest,
+ * to be freed, or NULL if there is none.
+ */
+struct manifest *world_visit_grave (void);
+
+/* The disk of a leg in sync, if it is still the file that it was. */
+struct sim_disk *world_trusted_disk (const struct manifest_leg *leg);
+
+/* Other legs than those that were read may be read from now on. */
+void world_allow_other_legs (void);
+
+#endif /* SIM_WORLD_H */
