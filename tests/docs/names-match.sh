@@ -7,7 +7,8 @@ set -euo pipefail
 . "$(dirname "$0")/../functions.sh"
 
 cd "$abs_top_srcdir"
-docs=(README.md HACKING.md docs/DESIGN.md docs/FORMATS.md docs/TESTING.md)
+docs=(README.md HACKING.md docs/DESIGN.md docs/FORMATS.md docs/TESTING.md
+  docs/LIBRARY-TESTS.md)
 
 # names FILE...: what is there in backquotes, and does not exist.
 missing ()

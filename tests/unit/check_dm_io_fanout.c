@@ -12,11 +12,13 @@
 /* So many at once, more go one group after the other. */
 #define AT_ONCE 16
 
+#define SECTORS ((sector_t) 130)
+
 static void
 setup_kind (enum disk_kind kind, unsigned count)
 {
   disk_kind = kind;
-  setup (count);
+  setup_disks (count, SECTORS);
 }
 
 #define assert_trace(ops, expected) \
@@ -246,7 +248,7 @@ START_TEST (more_counts_only_what_is_begun)
     read_only = fault_bdev_open (disks[2],
                                  FAULT_OPEN_FLIGHT | FAULT_OPEN_READ_ONLY);
     where[0] = region (0, 0, 1);
-    where[1] = region (1, DISK_SECTORS, 1);
+    where[1] = region (1, SECTORS, 1);
     where[2] = region (1, 7, 1);
     where[3] = (struct io_region){ .bdev = read_only, .count = 1 };
     where[4] = region (1, 9, 0);
@@ -318,10 +320,10 @@ lanes_of_disk (struct io_region where[LANES])
 static void
 assert_lanes_written (const struct io_region where[LANES], unsigned long bits)
 {
-  char *data = test_alloc_sectors (DISK_SECTORS);
+  char *data = test_alloc_sectors (SECTORS);
   unsigned i;
 
-  fault_bdev_look (disks[0], 0, DISK_SECTORS, data);
+  fault_bdev_look (disks[0], 0, SECTORS, data);
   for (i = 0; i < LANES; ++i) {
     char *at = data + sector_to_bytes (where[i].sector);
 
@@ -593,7 +595,7 @@ START_TEST (errors_in_flight_tell_why)
   where[1] = region (1, 0, 2);
   where[2] = region (2, 0, 2);
   where[3] = region (3, 0, 2);
-  where[4] = region (4, DISK_SECTORS - 1, 2);
+  where[4] = region (4, SECTORS - 1, 2);
   where[5] = region (4, 3, 0);
   fault_bdev_add_rule (disks[1], &(struct fault_rule){ .ops = FAULT_WRITE,
                                                        .error = -ENOSPC,
@@ -634,7 +636,7 @@ START_TEST (memory_that_ends_in_flight)
     setup_kind (IN_FLIGHT_TO_END, 3);
     where[0] = region (0, 0, 5);
     where[1] = region (1, 0, 4);
-    where[2] = region (2, 0, 300);
+    where[2] = region (2, 0, 120);
     memory_fill (&m, 1);
     write_to (3, where, DM_IO_WRITE, &m, 1 << 0 | 1 << 2);
     assert_disk_written (0, 1, 0, 4);

@@ -42,7 +42,7 @@ setup_request (unsigned kind, struct io_region where[REQUEST_DISKS])
 {
   unsigned i;
 
-  setup (REQUEST_DISKS);
+  setup_disks (REQUEST_DISKS, 20);
   for (i = 0; i < REQUEST_DISKS; ++i) {
     if (kinds[kind].is_bare)
       fault_bdev_add_rule (disks[i],
