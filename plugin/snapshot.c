@@ -26,6 +26,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +147,23 @@ snapshot_preserve (struct snapshot *s, sector_t sector, sector_t count)
     chunk = end + 1;
   }
   return 0;
+}
+
+int
+snapshot_settle (struct snapshot *snapshot)
+{
+  char why[SNAPSHOT_WHY_BYTES];
+  int r = bdev_flush (snapshot->cow);
+
+  if (r == 0)
+    return 0;
+  snprintf (why, sizeof why, "its COW store cannot be flushed: %s",
+            errno_text (r));
+  if (!atomic_load (&snapshot->is_broken))
+    return handle_cow_error (snapshot, r, why);
+  log_error ("snapshot %s: %s; older ones need what is in it", snapshot->name,
+             why);
+  return r;
 }
 
 /*----- reading ---------------------------------------------------------*/

@@ -67,6 +67,13 @@ void snapshot_set_below (struct snapshot *snapshot, struct snapshot *below);
 void snapshot_set_kcopyd (struct snapshot *snapshot,
                           struct kcopyd_client *kcopyd);
 
+/* Make durable what was found in the store: who wrote it may have been
+ * killed, and what is known to be there may be overwritten in the origin.
+ * Needed before the first write to the snapshot or to what is above it.
+ * Returns 0, or an error: then nothing may be written.
+ */
+int snapshot_settle (struct snapshot *snapshot);
+
 /* The snapshot as clients see it: -EIO when it is invalid, -EROFS for
  * writes to a read-only one.  Lives as long as the snapshot.
  */

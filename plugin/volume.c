@@ -446,6 +446,11 @@ start_snapshots (struct volume *v)
 
   if (v->snapshot_count == 0)
     return 0;
+  for (i = 0; i < v->snapshot_count; ++i) {
+    r = v->snapshots[i] != NULL ? snapshot_settle (v->snapshots[i]) : 0;
+    if (r < 0)
+      return r;
+  }
   r = kcopyd_client_create (SNAPSHOT_PAGES, &v->kcopyd);
   if (r < 0) {
     log_error ("the copying of snapshots cannot be started: %s",
