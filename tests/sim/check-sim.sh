@@ -36,4 +36,13 @@ for seed in 1 2 3 4 5; do
   cmp "$tmp/a" "$tmp/b"
 done
 
+# Each crash of short stories: all of them, or a few.
+if [[ ${DM_STRESS-short} = long ]]; then
+  "$dmsim" --enumerate --seeds 0..1
+else
+  for story in first-write last-record snapshot-is-discarded; do
+    "$dmsim" --enumerate="$story" --seeds 0..1
+  done
+fi
+
 "$dmsim" --seeds "0..$DM_SIM_SEEDS" --jobs "$jobs"

@@ -55,8 +55,8 @@ call_plugin (const struct client_world *w, void *handle,
   return *sim_fiber_errno () != 0 ? -*sim_fiber_errno () : -EIO;
 }
 
-static void
-do_request (struct client_world *w, void *handle, struct model_op *op)
+void
+client_request (struct client_world *w, void *handle, struct model_op *op)
 {
   /* Memory of its own, so that who touches it too late is seen. */
   void *data = malloc ((size_t) op->count * MODEL_UNIT_BYTES + 1);
@@ -80,6 +80,7 @@ do_request (struct client_world *w, void *handle, struct model_op *op)
                 model_name (op->device), kind_names[op->kind], op->unit,
                 op->count, strerror (-r));
     model_end (op, r, data);
+    sim_event ();
   }
   free (data);
 }
@@ -120,8 +121,8 @@ choose_request (const struct client_world *w, struct model_op *op)
   op->is_durable = sim_one_in (w->fua_one_in);
 }
 
-static void *
-open_export (const struct client_world *w, const struct model_device *device)
+void *
+client_open (const struct client_world *w, const struct model_device *device)
 {
   sim_nbdkit_set_export (model_name (device));
   return w->plugin->open (0);
@@ -132,7 +133,7 @@ client_main (void *arg)
 {
   struct client *c = arg;
   struct client_world *w = c->world;
-  void *handle = open_export (w, c->device);
+  void *handle = client_open (w, c->device);
 
   if (handle == NULL) {
     const struct model_op none = { .device = c->device, .kind = MODEL_FLUSH };
@@ -146,7 +147,7 @@ client_main (void *arg)
 
     w->requests_left--;
     choose_request (w, &op);
-    do_request (w, handle, &op);
+    client_request (w, handle, &op);
     sim_point ("next request", NULL);
   }
 }
@@ -166,13 +167,13 @@ client_join (struct client *client)
 void
 client_read_all (struct client_world *w, struct model_device *device)
 {
-  void *handle = open_export (w, device);
+  void *handle = client_open (w, device);
   struct model_op op = { .device = device, .kind = MODEL_READ };
 
   if (handle == NULL)
     return;
   for (op.unit = 0; op.unit < w->units && !w->has_ended; op.unit += op.count) {
     op.count = MIN_OF (64U, w->units - op.unit);
-    do_request (w, handle, &op);
+    client_request (w, handle, &op);
   }
 }

@@ -41,6 +41,14 @@ struct client {
 void client_start (struct client *client);
 void client_join (struct client *client);
 
+/* One request, by the caller: on the handle that client_open has returned,
+ * which is NULL if the plugin refused.
+ */
+void *client_open (const struct client_world *world,
+                   const struct model_device *device);
+void client_request (struct client_world *world, void *handle,
+                     struct model_op *op);
+
 /* Read all of DEVICE, in large pieces, and check it. */
 void client_read_all (struct client_world *world, struct model_device *device);
 

@@ -359,6 +359,8 @@ request_issue (struct request *rq)
   struct sim_disk *disk = rq->disk;
   sector_t i;
 
+  if (power_is_on)
+    sim_event ();
   if (!power_is_on) {
     rq->is_void = true;
     return;
@@ -516,6 +518,8 @@ request_end (struct request *rq)
   }
   if (!rq->is_void && rq->end_ns > sim_now_ns ())
     (void) sim_block (op_names[rq->op], NULL, rq->end_ns);
+  if (!rq->is_void && rq->op != SIM_READ)
+    sim_event ();
   if (rq->is_void)
     r = -EIO;
   else {
@@ -747,7 +751,7 @@ choose_survivor (const struct sector *s, unsigned mood)
     return s->last;
   for (; v != s->last; v = v->next)
     n++;
-  n = sim_below (n + 1);
+  n = sim_choose (n + 1);
   for (v = s->first; n > 0; --n)
     v = v->next;
   return v;
@@ -757,7 +761,7 @@ static void
 lose_sectors (struct sim_disk *disk)
 {
   /* All that can go, nothing, or by chance. */
-  unsigned mood = sim_below (6);
+  unsigned mood = sim_is_choosing () ? 2 : sim_below (6);
   sector_t i;
 
   for (i = 0; i < disk->dirty_count; ++i) {
@@ -804,7 +808,7 @@ end_requests (struct sim_disk *disk)
     if (rq->versions == NULL)
       continue;
     for (i = rq->done; i < rq->count; ++i) {
-      if (sim_one_in (2)) {
+      if (sim_choose (2) == 0) {
         show_version (disk, rq->sector + i, rq->versions[i]);
         rq->versions[i] = NULL;
         shown++;

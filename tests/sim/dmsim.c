@@ -2,11 +2,13 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] [--trace]
+ *        dmsim --enumerate[=STORY] [--seeds 0..N] [--trace]
  *
  * Runs the seeds FROM to TO, TO not included, and prints what was
  * exercised.  Ends with 1 at the first seed in which a promise is broken,
  * after saying which, and how to see it again.  --trace prints everything
- * that happens; --hashes only a line for each seed.
+ * that happens; --hashes only a line for each seed.  --enumerate goes through
+ * every crash of short stories, each with seeds 1 to N.
  */
 
 #include <config.h>
@@ -25,6 +27,7 @@
 #include <unistd.h>
 
 #include "disk-sim.h"
+#include "enum.h"
 #include "file-sim.h"
 #include "life.h"
 #include "model.h"
@@ -39,6 +42,7 @@ static unsigned steps = DEFAULT_STEPS;
 static unsigned jobs = 1;
 static bool is_traced;
 static bool has_hashes;
+static const char *story; /* or stories, to be enumerated */
 static char replay[64];
 
 /* What one process has counted: a row of uint64_t. */
@@ -178,7 +182,9 @@ static void
 usage (void)
 {
   fprintf (stderr, "usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] "
-                   "[--trace] [--hashes]\n");
+                   "[--trace] [--hashes]\n"
+                   "       dmsim --enumerate[=STORY] [--seeds 0..N] "
+                   "[--trace]\n");
   exit (2);
 }
 
@@ -204,6 +210,7 @@ parse_arguments (int argc, char **argv)
     { "jobs", required_argument, NULL, 'j' },
     { "trace", no_argument, NULL, 't' },
     { "hashes", no_argument, NULL, 'h' },
+    { "enumerate", optional_argument, NULL, 'e' },
     { NULL, 0, NULL, 0 },
   };
   int c;
@@ -224,6 +231,9 @@ parse_arguments (int argc, char **argv)
       break;
     case 'h':
       has_hashes = true;
+      break;
+    case 'e':
+      story = optarg != NULL ? optarg : "";
       break;
     default:
       usage ();
@@ -254,6 +264,8 @@ main (int argc, char **argv)
   (void) mallopt (M_MMAP_THRESHOLD, 64 << 20);
   (void) mallopt (M_TRIM_THRESHOLD, 256 << 20);
 #endif
+  if (story != NULL)
+    return enum_run (story, (unsigned) (to - from), is_traced) ? 0 : 2;
   shared = mmap (NULL, jobs * sizeof *shared, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED)

@@ -279,6 +279,8 @@ reaches_disk (const char *what, const char *name, bool changes)
   sim_point (what, NULL);
   if (sim_is_traced ())
     sim_trace ("file: %s %s", what, name);
+  if (changes && sim_power_is_on ())
+    sim_event ();
   if (!sim_power_is_on ()) {
     errno = EIO;
     return false;
@@ -660,7 +662,7 @@ lose_text (struct node *node)
 {
   struct text *text = &node->text;
 
-  switch (sim_below (4)) {
+  switch (sim_choose (4)) {
   case 0:
     set_text (text, &node->durable_text, node->durable_text.length);
     break;
@@ -680,7 +682,7 @@ lose_changes (struct folder *f)
   unsigned i;
 
   for (i = 0; i < f->pending_count; ++i)
-    if (sim_one_in (2))
+    if (sim_choose (2) == 0)
       apply_change (&f->durable, &f->pending[i]);
   f->pending_count = 0;
   f->seen = f->durable;

@@ -64,6 +64,9 @@ static uint64_t now_ns;
 static uint64_t points;
 static uint64_t at_point;
 static void (*at_point_fn) (void);
+static unsigned events;
+static unsigned at_event;
+static void (*at_event_fn) (void);
 static uint64_t tick;
 static uint64_t hash;
 static bool is_traced;
@@ -97,6 +100,76 @@ bool
 sim_one_in (unsigned n)
 {
   return n != 0 && sim_below (n) == 0;
+}
+
+/*----- every combination -----------------------------------------------*/
+
+#define MAX_CHOICES 64
+
+/* The choices of this run, the last of them to be changed first. */
+static struct {
+  bool is_on;
+  unsigned max;
+  unsigned product;
+  unsigned count; /* made so far */
+  unsigned known; /* of these, to be made as the last time */
+  unsigned value[MAX_CHOICES];
+  unsigned radix[MAX_CHOICES];
+} choices;
+
+unsigned
+sim_choose (unsigned n)
+{
+  unsigned i = choices.count;
+
+  if (!choices.is_on || n == 1)
+    return n == 1 ? 0 : sim_below (n);
+  if (i == choices.known) {
+    if (i == MAX_CHOICES || choices.product * n > choices.max)
+      return sim_below (n);
+    choices.product *= n;
+    choices.radix[i] = n;
+    choices.value[i] = 0;
+    choices.known++;
+  }
+  choices.count++;
+  return choices.value[i];
+}
+
+void
+sim_choose_begin (unsigned max)
+{
+  choices.is_on = true;
+  choices.max = max;
+  choices.product = 1;
+  choices.count = choices.known = 0;
+}
+
+bool
+sim_choose_next (void)
+{
+  choices.count = 0;
+  while (choices.known > 0) {
+    unsigned i = choices.known - 1;
+
+    if (++choices.value[i] < choices.radix[i])
+      return true;
+    choices.product /= choices.radix[i];
+    choices.known--;
+  }
+  return false;
+}
+
+void
+sim_choose_end (void)
+{
+  choices.is_on = false;
+}
+
+bool
+sim_is_choosing (void)
+{
+  return choices.is_on;
 }
 
 /*----- telling ---------------------------------------------------------*/
@@ -465,6 +538,7 @@ sim_begin (uint64_t seed, bool traced)
   random_state = sim_random () ^ seed << 32;
   now_ns = 0;
   points = tick = at_point = 0;
+  events = at_event = 0;
   hash = UINT64_C (0xcbf29ce484222325);
   ready_count = timed_count = next_id = thread_error_one_in = 0;
   is_traced = traced;
@@ -533,6 +607,24 @@ sim_at_point (uint64_t point, void (*fn) (void))
 {
   at_point = point;
   at_point_fn = fn;
+}
+
+void
+sim_event (void)
+{
+  if (++events == at_event)
+    at_event_fn ();
+}
+
+unsigned
+sim_at_event (unsigned event, void (*fn) (void))
+{
+  unsigned so_far = events;
+
+  events = 0;
+  at_event = event;
+  at_event_fn = fn;
+  return so_far;
 }
 
 uint64_t

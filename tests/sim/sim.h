@@ -26,6 +26,20 @@ unsigned sim_below (unsigned n);
 /* True once in N times, on average; never, if N is 0. */
 bool sim_one_in (unsigned n);
 
+/* A number below N that enumeration goes through, one after the other:
+ * outside of it, as sim_below.
+ */
+unsigned sim_choose (unsigned n);
+
+/* Begin to enumerate the combinations of what sim_choose returns, at most
+ * MAX of them; beyond that they are left to chance.  Go on to the next:
+ * false if there is none.  Both for the time until sim_choose_end.
+ */
+void sim_choose_begin (unsigned max);
+bool sim_choose_next (void);
+void sim_choose_end (void);
+bool sim_is_choosing (void);
+
 /*----- the machine -----------------------------------------------------*/
 
 /* How fibers are chosen. */
@@ -59,6 +73,16 @@ uint64_t sim_points (void);
  * comes there; 0: not.
  */
 void sim_at_point (uint64_t point, void (*fn) (void));
+
+/* Something is about to change what is on the disks, or what a client
+ * knows.
+ */
+void sim_event (void);
+
+/* Events since the last call; call FN at the one with the number EVENT from
+ * now on, counted from 1; 0: not.
+ */
+unsigned sim_at_event (unsigned event, void (*fn) (void));
 
 /* Numbers that rise with every event: what came first? */
 uint64_t sim_tick (void);

@@ -1,0 +1,453 @@
+/* Every crash of short stories: at each event, all that may be left.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A story is told again for each event of its one dangerous life: an I/O
+ * begins or ends, a file changes, a client is answered.  There the power
+ * fails, or the program is killed.  And again for each combination of what
+ * the disks may have kept, up to a bound; beyond that, by chance.  Each
+ * time the volume must come up again and keep its promises, twice.
+ *
+ * The seed decides latencies, and at which moment writes are seen.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "enum.h"
+#include "file-sim.h"
+#include "sim.h"
+#include "world.h"
+
+/* States of one event that are gone through. */
+#define MAX_STATES 256
+
+enum step_kind {
+  END,
+  LIFE,  /* one begins; DANGER: the one with the crash */
+  WRITE, /* to the volume: UNIT, COUNT */
+  FUA,
+  ZERO,
+  FLUSH,
+  WRITE_SNAPSHOT, /* the newest */
+  FAIL,           /* from now on, calls of kind UNIT of leg COUNT */
+  FAIL_STORE,     /* of all stores */
+  RESYNC,         /* wait until it has ended */
+};
+
+/* What a life begins with. */
+#define DANGER 1U
+#define TAKE 2U     /* a snapshot */
+#define DISCARD 4U  /* the oldest */
+#define LOSE_LEG 8U /* the second one is gone, and made anew */
+#define CRASHED 16U /* and the power failed when the last one had ended */
+
+struct step {
+  enum step_kind kind;
+  unsigned unit; /* of LIFE: what it begins with */
+  unsigned count;
+};
+
+struct story {
+  const char *name;
+  struct world_plan plan;
+  struct step steps[40];
+};
+
+#define PLAN(legs, sector_count, chunk) \
+  { \
+    .leg_count = (legs), .sectors = (sector_count), .region_bytes = 4096, \
+    .chunk_bytes = (chunk) *SECTOR_SIZE, .read_policy = "round-robin", \
+    .on_cow_error = "break-snapshot", .copy_pages = 8, .copy_sectors = 8, \
+    .copy_slices = 2 \
+  }
+
+static const struct story stories[] = {
+  { "first-write",
+    PLAN (2, 16, 8),
+    { { LIFE, 0, 0 },
+      { WRITE, 0, 4 },
+      { FLUSH, 0, 0 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 2 },
+      { FUA, 4, 2 },
+      { WRITE, 2, 2 },
+      { FLUSH, 0, 0 },
+      { WRITE, 0, 4 } } },
+  { "creation",
+    PLAN (2, 8, 8),
+    { { LIFE, DANGER | TAKE, 0 }, { FUA, 0, 2 }, { WRITE, 2, 2 } } },
+  { "copy-of-a-chunk",
+    PLAN (2, 16, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER | TAKE, 0 },
+      { WRITE, 0, 4 },
+      { WRITE, 2, 2 },
+      { FLUSH, 0, 0 },
+      { FUA, 8, 2 } } },
+  { "copy-of-many-chunks",
+    PLAN (1, 16, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER | TAKE, 0 },
+      { WRITE, 4, 20 } } },
+  { "last-record-of-an-area",
+    PLAN (1, 40, 1),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 80 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 62 },
+      { LIFE, DANGER, 0 },
+      { FUA, 62, 2 },
+      { FUA, 64, 2 } } },
+  { "area-boundary",
+    PLAN (1, 40, 1),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 80 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 60 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 60, 8 },
+      { FLUSH, 0, 0 } } },
+  { "records-in-two-sectors",
+    PLAN (1, 100, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 200 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 112 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 112, 24 },
+      { LIFE, 0, 0 },
+      { WRITE, 136, 16 } } },
+  { "leg-fails",
+    PLAN (2, 16, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 4 },
+      { FAIL, SIM_WRITE, 1 },
+      { WRITE, 4, 4 },
+      { WRITE, 0, 2 },
+      { FLUSH, 0, 0 } } },
+  { "leg-cannot-be-flushed",
+    PLAN (2, 16, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 4 },
+      { FAIL, SIM_FLUSH, 0 },
+      { FLUSH, 0, 0 },
+      { WRITE, 0, 2 },
+      { FLUSH, 0, 0 } } },
+  { "leg-is-filled",
+    PLAN (2, 16, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER | LOSE_LEG, 0 },
+      { WRITE, 0, 2 },
+      { RESYNC, 0, 0 },
+      { FUA, 4, 2 } } },
+  { "leg-fails-while-another-is-filled",
+    PLAN (3, 16, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER | LOSE_LEG, 0 },
+      { FAIL, SIM_WRITE, 2 },
+      { WRITE, 0, 2 },
+      { RESYNC, 0, 0 },
+      { FUA, 4, 2 } } },
+  { "resync-after-a-crash",
+    PLAN (2, 16, 8),
+    { { LIFE, 0, 0 },
+      { WRITE, 0, 8 },
+      { FLUSH, 0, 0 },
+      { WRITE, 0, 4 },
+      { LIFE, CRASHED | DANGER, 0 },
+      { RESYNC, 0, 0 },
+      { WRITE, 4, 2 } } },
+  { "snapshot-is-discarded",
+    PLAN (1, 16, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 8 },
+      { LIFE, DANGER | DISCARD | TAKE, 0 },
+      { WRITE, 0, 2 } } },
+  { "snapshot-is-written",
+    PLAN (1, 16, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, DANGER | TAKE, 0 },
+      { WRITE_SNAPSHOT, 0, 2 },
+      { WRITE_SNAPSHOT, 8, 2 },
+      { WRITE, 8, 2 } } },
+  { "store-fails",
+    PLAN (2, 16, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, DANGER | TAKE, 0 },
+      { WRITE, 4, 2 },
+      { FAIL_STORE, SIM_WRITE, 0 },
+      { WRITE, 8, 2 },
+      { FLUSH, 0, 0 },
+      { WRITE, 12, 2 } } },
+  { "zero-and-stop",
+    PLAN (2, 16, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER, 0 },
+      { ZERO, 0, 8 },
+      { FLUSH, 0, 0 },
+      { ZERO, 8, 4 } } },
+};
+
+/*----- telling a story -------------------------------------------------*/
+
+static bool must_fail_stores;
+static enum sim_op store_op;
+
+static void
+fail_disk (struct sim_disk *disk, enum sim_op op)
+{
+  struct sim_disk_faults faults = { .slow = 0 };
+
+  faults.ops[op].count = SIM_FOR_EVER;
+  sim_disk_set_faults (disk, &faults);
+  now.has_faults = now.had_faults = true;
+}
+
+static void
+set_up_disk (struct sim_disk *disk)
+{
+  static const struct sim_disk_faults none;
+
+  sim_disk_set_faults (disk, &none);
+  if (must_fail_stores && strstr (sim_disk_name (disk), ".cow") != NULL)
+    fail_disk (disk, store_op);
+}
+
+static void
+request (enum model_kind kind, struct model_device *device, unsigned unit,
+         unsigned count, bool is_durable)
+{
+  void *handle = client_open (&now.clients, device);
+  struct model_op op = {
+    .device = device,
+    .kind = kind,
+    .unit = unit,
+    .count = count,
+    .is_durable = is_durable,
+  };
+
+  if (handle != NULL && !now.clients.has_ended)
+    client_request (&now.clients, handle, &op);
+}
+
+static void
+do_step (const struct step *step)
+{
+  struct model_device *newest = now.model;
+  char path[WORLD_NAME_BYTES];
+
+  if (now.snapshot_count > 0 &&
+      now.snapshots[now.snapshot_count - 1].is_offered)
+    newest = now.snapshots[now.snapshot_count - 1].model;
+  switch (step->kind) {
+  case WRITE:
+  case FUA:
+    request (MODEL_WRITE, now.model, step->unit, step->count,
+             step->kind == FUA);
+    break;
+  case ZERO:
+    request (MODEL_ZERO, now.model, step->unit, step->count, false);
+    break;
+  case FLUSH:
+    request (MODEL_FLUSH, now.model, 0, 0, false);
+    break;
+  case WRITE_SNAPSHOT:
+    request (MODEL_WRITE, newest, step->unit, step->count, false);
+    break;
+  case FAIL:
+    world_leg_path (step->count, path);
+    fail_disk (sim_files_disk (path), (enum sim_op) step->unit);
+    break;
+  case FAIL_STORE:
+    must_fail_stores = true;
+    store_op = (enum sim_op) step->unit;
+    sim_files_each_disk (set_up_disk);
+    break;
+  case RESYNC:
+    (void) client_open (&now.clients, now.model);
+    if (!now.clients.has_ended)
+      world_wait_for_resync ();
+    break;
+  case LIFE:
+  case END:
+    break;
+  }
+}
+
+static void
+configure (unsigned begins_with)
+{
+  unsigned i;
+
+  for (i = 0; i < plan.leg_count; ++i)
+    world_configure ("leg", "/sim/leg%u", i);
+  world_configure ("size", "%u", plan.sectors * SECTOR_SIZE);
+  world_configure ("meta", WORLD_META);
+  world_configure ("region-size", "%u", plan.region_bytes);
+  world_configure ("read-policy", "%s", plan.read_policy);
+  if ((begins_with & DISCARD) && now.snapshot_count > 0) {
+    world_configure ("discard-snapshot", "%s", now.snapshots[0].name);
+    now.snapshots[0].is_discarded = true;
+  }
+  if (begins_with & TAKE)
+    world_configure ("snapshot", "s%u", now.next_name++);
+}
+
+static void
+begin_life (unsigned begins_with)
+{
+  char path[WORLD_NAME_BYTES];
+
+  now.has_faults = must_fail_stores = false;
+  sim_files_each_disk (set_up_disk);
+  world_leg_path (1, path);
+  if ((begins_with & LOSE_LEG) && sim_files_exists (path)) {
+    sim_files_remove (path);
+    world_allow_other_legs ();
+  }
+  world_load ();
+  configure (begins_with);
+}
+
+/* The rest of a life, from the step behind its beginning.  Returns the next
+ * life, or the end, and in *EVENTS what happened.
+ */
+static const struct step *
+live (const struct step *step, unsigned *events)
+{
+  bool is_open = world_open ();
+
+  for (; step->kind != LIFE && step->kind != END; ++step)
+    if (is_open && !now.clients.has_ended)
+      do_step (step);
+  world_unload ();
+  *events = sim_at_event (0, NULL);
+  world_end_life (step->kind == LIFE && (step->unit & CRASHED));
+  manifest_free (world_visit_grave ());
+  return step;
+}
+
+/* Everything is as it must be, and stays so. */
+static void
+check_life (void)
+{
+  begin_life (0);
+  if (world_open ()) {
+    world_read_everything ();
+    world_wait_for_resync ();
+    world_compare_legs_in_sync ();
+    request (MODEL_WRITE, now.model, 2, 4, true);
+    world_read_everything ();
+  }
+  world_unload ();
+  world_end_life (true);
+  manifest_free (world_visit_grave ());
+}
+
+/* Tell STORY, with the crash at EVENT of its dangerous life; 0: without.
+ * Returns how many events there are.
+ */
+static unsigned
+tell (const struct story *story, uint64_t seed, unsigned event,
+      enum sim_crash how, bool is_traced)
+{
+  const struct step *step = story->steps;
+  const struct sim_policy policy = { .max_points = 100000 };
+  unsigned events = 0;
+
+  sim_begin (seed, is_traced);
+  sim_set_policy (&policy);
+  plan = story->plan;
+  sim_files_on_new_disk (set_up_disk);
+  world_begin ();
+  while (step->kind != END) {
+    bool is_dangerous = (step->unit & DANGER) != 0;
+    unsigned life_events;
+
+    begin_life (step->unit);
+    if (is_dangerous) {
+      now.crash = how;
+      (void) sim_at_event (event, world_crash);
+    }
+    step = live (step + 1, &life_events);
+    if (is_dangerous)
+      events = life_events;
+  }
+  check_life ();
+  check_life ();
+  world_end ();
+  (void) sim_end ();
+  return events;
+}
+
+/*----- all of them -----------------------------------------------------*/
+
+static unsigned
+enumerate (const struct story *story, uint64_t seed, enum sim_crash how,
+           bool is_traced, unsigned *events)
+{
+  unsigned count = tell (story, seed, 0, how, is_traced), event, states = 0;
+
+  *events += count;
+  for (event = 1; event <= count; ++event) {
+    sim_choose_begin (MAX_STATES);
+    do {
+      if (is_traced)
+        printf ("%s, seed %u, event %u, state %u\n", story->name,
+                (unsigned) seed, event, states);
+      (void) tell (story, seed, event, how, is_traced);
+      states++;
+    } while (sim_choose_next ());
+    sim_choose_end ();
+  }
+  return states;
+}
+
+bool
+enum_run (const char *name, unsigned seeds, bool is_traced)
+{
+  bool is_known = false;
+  unsigned i, seed;
+
+  for (i = 0; i < ARRAY_COUNT (stories); ++i) {
+    static char replay[80];
+    unsigned states = 0, events = 0;
+
+    if (strncmp (stories[i].name, name, strlen (name)) != 0)
+      continue;
+    is_known = true;
+    snprintf (replay, sizeof replay, " --enumerate=%s", stories[i].name);
+    sim_set_replay (replay);
+    for (seed = 1; seed <= seeds; ++seed) {
+      states += enumerate (&stories[i], seed, SIM_POWER_FAILS, is_traced,
+                           &events);
+      states += enumerate (&stories[i], seed, SIM_KILLED, is_traced, &events);
+    }
+    printf ("%-34s %6u events, %8u states\n", stories[i].name, events, states);
+    fflush (stdout);
+  }
+  return is_known;
+}
