@@ -200,14 +200,16 @@ bdev_uring_has_room (void)
   return t != NULL && t->in_flight + t->queued < ENTRIES; /* (2) */
 }
 
-/* QUEUED -> IN_FLIGHT, for all or for the first of them.  Returns 0, or an
- * error if some are left.
+/* QUEUED -> IN_FLIGHT, for all or for the first of them, and wait until
+ * WAIT_COUNT are done: all that in one system call, if all goes well.
+ * Returns 0, or an error if some are left.
  */
 static int
-submit (struct thread_ring *t)
+submit_and_wait (struct thread_ring *t, unsigned wait_count)
 {
   while (t->queued > 0) {
-    int n = io_uring_submit (&t->ring);
+    int n = wait_count > 0 ? io_uring_submit_and_wait (&t->ring, wait_count)
+                           : io_uring_submit (&t->ring);
 
     if (n == -EINTR)
       continue;
@@ -288,7 +290,7 @@ bdev_uring_begin (int fd, const struct iovec *iov, int iovcnt,
   io_uring_sqe_set_data (sqe, io);
   t->queue[t->queued++] = io;
   if (!io->more)
-    (void) submit (t); /* what is left, the end sees to */
+    (void) submit_and_wait (t, 0); /* what is left, the end sees to */
   return 0;
 }
 
@@ -298,7 +300,7 @@ bdev_uring_submit (void)
   struct thread_ring *t = thread_slot_get (&slot);
 
   if (t != NULL && t->queued > 0)
-    (void) submit (t);
+    (void) submit_and_wait (t, 0);
 }
 
 int64_t
@@ -307,7 +309,7 @@ bdev_uring_end (struct bdev_io *io)
   struct thread_ring *t = io->state[STATE_RING];
 
   while (!is_done (io)) {
-    int r = submit (t);
+    int r = submit_and_wait (t, t->queued + t->in_flight);
 
     if (r < 0 && t->in_flight == 0)
       give_up_ring (t);

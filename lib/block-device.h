@@ -72,8 +72,8 @@ struct bdev_io {
   sector_t sector;
   sector_t count; /* discard, write zeroes */
 
-  /* Another one is about to be begun by this thread: the device may wait
-   * for it, to submit both at once.
+  /* This thread is about to begin another one, or to wait for this one: the
+   * device may wait for that, to submit all at once.
    */
   bool more;
 

@@ -295,14 +295,34 @@ lane_end (struct lane *lane, int rw)
     lane_do (lane, rw);
 }
 
-/* Is there another lane behind I that can be begun? */
+/* Will a lane block, as those of buffered files do? */
 static bool
-is_another_behind (const struct lane *lanes, unsigned count, unsigned i)
+is_any_to_block (const struct lane *lanes, unsigned count)
+{
+  unsigned i;
+
+  for (i = 0; i < count; ++i) {
+    struct bdev_limits limits;
+
+    if (!lanes[i].has_more)
+      continue;
+    bdev_get_limits (lanes[i].where->bdev, &limits);
+    if (!limits.is_direct && !limits.is_remote)
+      return true;
+  }
+  return false;
+}
+
+/* Is there another lane behind I that can be begun?  Or else nothing to be
+ * done before what was begun is waited for?
+ */
+static bool
+may_be_late (const struct lane *lanes, unsigned count, unsigned i)
 {
   for (++i; i < count; ++i)
     if (lanes[i].has_more && bdev_can_begin (lanes[i].where->bdev))
       return true;
-  return false;
+  return !is_any_to_block (lanes, count);
 }
 
 static void
@@ -315,7 +335,7 @@ flush_lanes (struct lane *lanes, unsigned count)
     lanes[i].has_more = true;
   }
   for (i = 0; i < count; ++i)
-    lane_begin_io (&lanes[i], is_another_behind (lanes, count, i));
+    lane_begin_io (&lanes[i], may_be_late (lanes, count, i));
   for (i = 0; i < count; ++i)
     if (lanes[i].is_blocking)
       lanes[i].error = bdev_flush (lanes[i].where->bdev);
@@ -335,7 +355,7 @@ run_round (struct lane *lanes, unsigned count, int rw)
 
   for (i = 0; i < count; ++i)
     if (lanes[i].has_more)
-      lane_begin (&lanes[i], rw, is_another_behind (lanes, count, i));
+      lane_begin (&lanes[i], rw, may_be_late (lanes, count, i));
   for (i = 0; i < count; ++i)
     if (lanes[i].is_blocking)
       lane_do (&lanes[i], rw);

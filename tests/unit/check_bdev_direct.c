@@ -40,6 +40,10 @@ int __wrap_io_uring_queue_init (unsigned entries, struct io_uring *ring,
                                 unsigned flags);
 int __real_io_uring_submit (struct io_uring *ring);
 int __wrap_io_uring_submit (struct io_uring *ring);
+int __real_io_uring_submit_and_wait (struct io_uring *ring,
+                                     unsigned wait_count);
+int __wrap_io_uring_submit_and_wait (struct io_uring *ring,
+                                     unsigned wait_count);
 int __real_bdev_uring_begin (int fd, const struct iovec *iov, int iovcnt,
                              struct bdev_io *io);
 int __wrap_bdev_uring_begin (int fd, const struct iovec *iov, int iovcnt,
@@ -58,6 +62,7 @@ static struct {
   atomic_uint submit_passes;  /* before these */
   atomic_uint submit_at_most; /* so many at a time, if not 0 */
   atomic_uint submits;
+  atomic_uint waits;     /* of these, also for the end */
   atomic_uint submitted; /* by the last one */
 
   atomic_uint cut_bytes; /* of the memory of each begin, if not 0 */
@@ -77,8 +82,9 @@ __wrap_io_uring_queue_init (unsigned entries, struct io_uring *ring,
   return error < 0 ? error : __real_io_uring_queue_init (entries, ring, flags);
 }
 
-int
-__wrap_io_uring_submit (struct io_uring *ring)
+/* Submit on RING, and wait for WAIT_COUNT if it is not 0. */
+static int
+submit (struct io_uring *ring, unsigned wait_count)
 {
   unsigned most, queued, hidden;
   int n;
@@ -94,10 +100,25 @@ __wrap_io_uring_submit (struct io_uring *ring)
   queued = io_uring_sq_ready (ring);
   hidden = most > 0 && queued > most ? queued - most : 0;
   ring->sq.sqe_tail -= hidden;
-  n = __real_io_uring_submit (ring);
+  n = wait_count > 0 && hidden == 0
+        ? __real_io_uring_submit_and_wait (ring, wait_count)
+        : __real_io_uring_submit (ring);
   ring->sq.sqe_tail += hidden;
   atomic_store (&calls.submitted, n > 0 ? (unsigned) n : 0);
   return n;
+}
+
+int
+__wrap_io_uring_submit (struct io_uring *ring)
+{
+  return submit (ring, 0);
+}
+
+int
+__wrap_io_uring_submit_and_wait (struct io_uring *ring, unsigned wait_count)
+{
+  atomic_fetch_add (&calls.waits, 1);
+  return submit (ring, wait_count);
 }
 
 int
@@ -291,6 +312,8 @@ START_TEST (a_fan_out_is_submitted_at_once)
     ck_assert_uint_eq (atomic_load (&calls.submits), submits + 1);
     ck_assert_uint_eq (atomic_load (&calls.submitted), FILES);
   }
+  /* Each in the system call that waits for its end. */
+  ck_assert_uint_eq (atomic_load (&calls.waits), atomic_load (&calls.submits));
   ck_assert_uint_eq (atomic_load (&calls.inits), 1);
   teardown ();
 }
@@ -319,6 +342,7 @@ START_TEST (buffered_files_are_written_meanwhile)
   ck_assert_int_eq (bdev_open (path_of (1), BDEV_OPEN_BUFFERED, &files[1]), 0);
   ck_assert_int_eq (try_fan_out (7), 0);
   ck_assert_uint_eq (atomic_load (&calls.submits), 1);
+  ck_assert_uint_eq (atomic_load (&calls.waits), 0); /* before that */
   ck_assert_uint_eq (atomic_load (&calls.submitted), FILES - 1);
   ck_assert_uint_eq (atomic_load (&calls.begun), FILES - 1);
   teardown ();
