@@ -122,10 +122,14 @@ choose_request (const struct client_world *w, struct model_op *op)
 }
 
 void *
-client_open (const struct client_world *w, const struct model_device *device)
+client_open (struct client_world *w, const struct model_device *device)
 {
+  void *handle;
+
   sim_nbdkit_set_export (model_name (device));
-  return w->plugin->open (0);
+  handle = w->plugin->open (0);
+  w->has_started |= handle != NULL && !w->has_ended;
+  return handle;
 }
 
 static void

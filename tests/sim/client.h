@@ -26,6 +26,7 @@ struct client_world {
   unsigned fua_one_in;
   unsigned unaligned_one_in;
   unsigned hot_units; /* most requests go to the first so many; 0: none */
+  bool has_started;   /* some client may write */
   bool has_ended;     /* the machine has crashed: no reply counts */
 
   /* The world's opinion of a request that failed. */
@@ -44,7 +45,7 @@ void client_join (struct client *client);
 /* One request, by the caller: on the handle that client_open has returned,
  * which is NULL if the plugin refused.
  */
-void *client_open (const struct client_world *world,
+void *client_open (struct client_world *world,
                    const struct model_device *device);
 void client_request (struct client_world *world, void *handle,
                      struct model_op *op);

@@ -59,10 +59,10 @@ struct story {
 
 #define PLAN(legs, sector_count, chunk) \
   { \
-    .leg_count = (legs), .sectors = (sector_count), .region_bytes = 4096, \
+    .leg_count = (legs), .sectors = (sector_count), .region_bytes = 8192, \
     .chunk_bytes = (chunk) *SECTOR_SIZE, .read_policy = "round-robin", \
     .on_cow_error = "break-snapshot", .copy_pages = 8, .copy_sectors = 8, \
-    .copy_slices = 2 \
+    .copy_slices = 1 \
   }
 
 static const struct story stories[] = {
@@ -80,6 +80,13 @@ static const struct story stories[] = {
   { "creation",
     PLAN (2, 8, 8),
     { { LIFE, DANGER | TAKE, 0 }, { FUA, 0, 2 }, { WRITE, 2, 2 } } },
+  { "creation-again",
+    PLAN (1, 8, 8),
+    { { LIFE, DANGER, 0 },
+      { FUA, 0, 2 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, CRASHED, 0 } } },
   { "copy-of-a-chunk",
     PLAN (2, 16, 2),
     { { LIFE, 0, 0 },
@@ -122,7 +129,7 @@ static const struct story stories[] = {
       { LIFE, DANGER, 0 },
       { WRITE, 112, 24 },
       { LIFE, 0, 0 },
-      { WRITE, 136, 16 } } },
+      { WRITE, 128, 16 } } },
   { "leg-fails",
     PLAN (2, 16, 8),
     { { LIFE, 0, 0 },

@@ -6,8 +6,9 @@
 #
 # A mutant is a file tests/sim/mutants/NAME.patch: what it says of itself, and
 # a diff against the sources.  For each the changed files are compiled and
-# linked in front of the libraries, and seeds are run until one fails.  Prints
-# a line for each: how many seeds that took, and which promise was broken.
+# linked in front of the libraries; then 2000 seeds are run, then the stories
+# of --enumerate, then more seeds, until something fails.  Prints a line for
+# each: how many seeds that took, or which story, and which promise was broken.
 # Ends with 1 if one is not caught.
 #
 # DM_SIM_SEEDS   seeds for each, at most; default 100000
@@ -60,6 +61,42 @@ link ()
     -ljansson -lz -pthread
 }
 
+# promise: what the run that has just failed says was broken.
+promise ()
+{
+  sed -n 's/^FAILED: seed [0-9]*, point [0-9]*: //p' "$tmp/err" |
+    head -n 1 | cut -c1-60
+}
+
+# try_seeds FROM TO: false if one of these fails, after saying so.
+try_seeds ()
+{
+  [[ $1 -lt $2 ]] || return 0
+  "$tmp/dmsim" --seeds "$1..$2" --jobs "$jobs" > "$tmp/out" 2> "$tmp/err" &&
+    return 0
+  printf '%d seeds: %s\n' \
+    $(($1 + $(sed -n 's/^after \([0-9]*\) seeds$/\1/p' "$tmp/err"))) \
+    "$(promise)"
+  return 1
+}
+
+# try_mutant: says how it is caught; false if it is not.
+try_mutant ()
+{
+  local few=$((seeds < 2000 ? seeds : 2000))
+
+  try_seeds 0 "$few" || return 0
+  if ! "$tmp/dmsim" --enumerate --seeds 0..1 > "$tmp/out" 2> "$tmp/err"; then
+    printf '%s: %s\n' \
+      "$(sed -n 's/^replay: .*--enumerate=\([a-z-]*\).*/\1/p' "$tmp/err")" \
+      "$(promise)"
+    return 0
+  fi
+  try_seeds "$few" "$seeds" || return 0
+  echo "NOT CAUGHT by $seeds seeds and all stories"
+  return 1
+}
+
 missed=0
 if [[ $# -eq 0 ]]; then
   mapfile -t names < <(cd "$top/tests/sim/mutants" &&
@@ -74,15 +111,7 @@ for name in "${names[@]}"; do
     continue
   fi
   link
-  if "$tmp/dmsim" --seeds "0..$seeds" --jobs "$jobs" \
-    > "$tmp/out" 2> "$tmp/err"; then
-    printf '%-32s NOT CAUGHT by %d seeds\n' "$name" "$seeds"
-    missed=1
-  else
-    printf '%-32s %6d seeds  %s\n' "$name" \
-      "$(sed -n 's/^after \([0-9]*\) seeds$/\1/p' "$tmp/err")" \
-      "$(sed -n 's/^FAILED: seed [0-9]*, point [0-9]*: //p' "$tmp/err" |
-        head -n 1 | cut -c1-70)"
-  fi
+  how=$(try_mutant) || missed=1
+  printf '%-34s %s\n' "$name" "$how"
 done
 exit "$missed"

@@ -319,6 +319,7 @@ meet_snapshots (void)
       assert (now.snapshot_count < WORLD_MAX_SNAPSHOTS);
       model_is_durable (now.model);
       s = &now.snapshots[now.snapshot_count++];
+      memset (s, 0, sizeof *s);
       snprintf (s->name, sizeof s->name, "%s", name);
       s->model = model_create_snapshot (name, now.model);
       world_counters.snapshots++;
@@ -329,8 +330,7 @@ meet_snapshots (void)
     if (!now.snapshots[i].is_offered && !now.snapshots[i].is_discarded &&
         !now.had_faults && plan.cow_bytes == 0)
       sim_fail ("snapshot %s is lost without a cause", now.snapshots[i].name);
-  if (now.snapshot_count > 0 && now.snapshots[0].is_discarded &&
-      !now.snapshots[0].is_offered)
+  if (now.snapshot_count > 0 && now.snapshots[0].is_gone)
     forget_oldest_snapshot ();
 }
 
@@ -405,7 +405,7 @@ void
 world_load (void)
 {
   world_counters.lives++;
-  now.clients.has_ended = false;
+  now.clients.has_ended = now.clients.has_started = false;
   now.clients.plugin->load ();
   log_sink_set (take_message);
 }
@@ -429,10 +429,16 @@ world_open (void)
 void
 world_unload (void)
 {
+  unsigned i;
+
   if (now.volume != NULL)
     now.clients.plugin->cleanup ();
   now.clients.plugin->unload ();
   now.volume = NULL;
+  /* A start that is through has recorded, durably, what there is. */
+  for (i = 0; now.clients.has_started && i < now.snapshot_count; ++i)
+    if (now.snapshots[i].is_discarded && !now.snapshots[i].is_offered)
+      now.snapshots[i].is_gone = true;
   sim_at_point (0, NULL);
   world_counters.orderly_stops += !now.clients.has_ended;
 }

@@ -48,6 +48,7 @@ struct sim_snapshot {
   struct model_device *model;
   bool is_offered;   /* in this life */
   bool is_discarded; /* that was asked for, perhaps in vain */
+  bool is_gone;      /* and so it is */
 };
 
 /* What goes on. */
