@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bdev-impl.h"
+#include "bdev-uring.h"
 #include "bits.h"
 #include "file-sim.h"
 #include "list.h"
@@ -633,7 +634,13 @@ bdev_file_open (const char *path, const struct bdev_options *options,
                       : -ENOENT;
 }
 
-/* No servers here: and so nothing of libnbd. */
+/* No rings here, and no servers: and so nothing of liburing and libnbd. */
+bool
+bdev_uring_has_room (void)
+{
+  return false;
+}
+
 int
 bdev_nbd_open (const char *uri, const struct bdev_options *options,
                struct block_device **bdev)
