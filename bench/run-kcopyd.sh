@@ -96,6 +96,8 @@ trap 'rm -rf "$tmpfs_work" "$disk_work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# The copies are made in other folders.
+out=$(cd "$out" && pwd)
 csv=$out/bench-kcopyd.csv
 svg=$out/bench-kcopyd.svg
 

@@ -202,7 +202,8 @@ struct bdev_ops {
  *   -EINVAL      its size is not a whole number of sectors; or an unknown
  *                flag, or both BDEV_OPEN_DIRECT and BDEV_OPEN_BUFFERED
  *   -EFBIG       its size is more than SECTOR_MAX, as only a disk can be
- *   -EBUSY       another process has it (BDEV_OPEN_EXCLUSIVE)
+ *   -EBUSY       another process, or another device of this one, has it
+ *                (BDEV_OPEN_EXCLUSIVE)
  *   -EOPNOTSUPP  BDEV_OPEN_DIRECT cannot be had there, or only in blocks of
  *                which the size is not a multiple, or of more than 64 KiB
  *   -ENOMEM      no memory
@@ -259,8 +260,10 @@ int bdev_open_options (const char *spec, const struct bdev_options *options,
 bool bdev_spec_is_uri (const char *spec);
 
 /* The same for a descriptor that is already open, called NAME in
- * messages.  On success the device owns FD and closes it; on failure FD
- * is still the caller's.
+ * messages.  On success the device owns FD and closes it; on failure FD is
+ * still the caller's, but O_DIRECT and O_NONBLOCK may have changed, and a
+ * lock that was taken is held until it is closed.  A disk is not kept from
+ * being mounted.
  */
 int bdev_open_fd (int fd, const char *name, unsigned flags,
                   struct block_device **bdev);

@@ -89,7 +89,8 @@ int kcopyd_client_create (unsigned int num_pages,
 /* Wait for the end of all jobs and callbacks, and free the client.  No
  * new jobs may be started meanwhile, but by callbacks.  To be quick about
  * it, cancel the jobs first.  Prepared callbacks are jobs too: they must be
- * done.  Not from a callback of the client.  NULL is ignored.
+ * done.  Not from a callback of the client, nor from that of an
+ * asynchronous call of dm-io.  NULL is ignored.
  */
 void kcopyd_client_destroy (struct kcopyd_client *kc);
 
