@@ -113,11 +113,11 @@ PROGRAM=$programs/kcopyd "$bench/run-kcopyd.sh" --runs 1 --size-mb 3 \
   fail "run-kcopyd.sh with holes ended with status $?"
 rows "$TMP/out/bench-kcopyd.csv" 5 2
 
-# A copy that is wrong in one byte is no copy.
+# A copy that is wrong in a few bytes is no copy.
 cat >"$TMP/wrong" <<END
 #!/bin/sh
 "$programs/kcopyd" "\$@"
-printf X | dd of=a bs=1 seek=70000 conv=notrunc status=none
+printf XXXXXXXX | dd of=a bs=1 seek=70000 conv=notrunc status=none
 END
 chmod +x "$TMP/wrong"
 if PROGRAM=$TMP/wrong "$bench/run-kcopyd.sh" --runs 1 --size-mb 1 \
