@@ -25,7 +25,7 @@ Further environment:
   BARE_PLUGIN    the bare plugin built from bench/two-pwrites.c
   WORKDIR        folder for the files, on a tmpfs (default /dev/shm)
   SIZE_MB        size of each file in MiB (default 256)
-  THREADS        nbdkit -t, for every nbdkit alike (default 16)
+  THREADS        nbdkit -t, for every nbdkit alike (default 4)
   RAMP           seconds before measuring starts (default 1)
   QUORUM_AIO     aio= of the quorum's files: threads or io_uring
   SERVER_CPUS    pin every server to these processors (taskset list)
@@ -45,7 +45,7 @@ numjobs=${NUMJOBS:-1}
 subjects=${SUBJECTS:-bare file quorum volume volume-meta volume-snap}
 csv=${CSV:-bench-fio.csv}
 size_mb=${SIZE_MB:-256}
-threads=${THREADS:-16}
+threads=${THREADS:-4}
 quorum_aio=${QUORUM_AIO:-threads}
 workdir_parent=${WORKDIR:-/dev/shm}
 check=${CHECK:-no}
