@@ -39,10 +39,12 @@ nbdcopy "$first" "$(uri vol)"
   'read 1049088 512 0xaa' 'read 1049600 63K 0x11' \
   'zero 1050112 20000' 'read 1049600 512 0x11' 'read 1050112 20000 0x00' \
   'trim 1080000 9000 fua' 'read 1080000 9000 0x00' 'read 1089000 100 0x11'
-model --uri "$(uri vol)" --dump "$TMP/end.img" --ops "$OPS" \
+# A loop device over a tmpfs cannot zero at once any more after its first
+# zeroing, so that a trim may leave what was there.
+model --uri "$(uri vol)" --trim-undefined --dump "$TMP/end.img" --ops "$OPS" \
   --connections 2 --depth 8 --max 1M
 # Parts of a few blocks, by many at once.
-model --uri "$(uri vol)" --ops "$OPS" --max 3000 --size-limit 20000 \
+model --uri "$(uri vol)" --trim-undefined --ops "$OPS" --max 3000 --size-limit 20000 \
   --connections 2 --depth 8
 rm -f "$TMP/end.img"
 nbdcopy "$(uri vol)" "$TMP/end.img"
