@@ -133,6 +133,26 @@ finish_locked (struct nbd_command *command, int error)
   command->done (command, error);
 }
 
+/* What libnbd has answered is done, and not its any more. */
+static void
+do_answered_locked (struct nbd_connection *c)
+{
+  struct list *link;
+
+  while ((link = c->answered.next) != &c->answered) {
+    struct nbd_command *command = list_entry (link, struct nbd_command, link);
+
+    if (c->nbd != NULL && nbd_command_is_change (command))
+      c->change_count--;
+    if (command->is_done)
+      list_remove (link);
+    else
+      finish_locked (command, c->nbd != NULL ? command->answer
+                                             : atomic_load (&c->server->error));
+    nbd_command_put (command);
+  }
+}
+
 /*----- the end of a connection -----------------------------------------*/
 
 static void
@@ -148,6 +168,8 @@ close_locked (struct nbd_connection *c)
     (void) nbd_aio_disconnect (c->nbd, 0);
   nbd_close (c->nbd);
   c->nbd = NULL;
+  /* Disconnecting may have found that the server has hung up. */
+  do_answered_locked (c);
   if (c->fd != -1)
     (void) close (c->fd);
   c->fd = -1;
@@ -251,22 +273,10 @@ after_call_locked (struct nbd_connection *c, unsigned changes)
 {
   int error = nbd_get_errno ();
   const char *text = nbd_get_error ();
-  struct list *link;
 
   if (is_dead (c->nbd))
     give_up_locked (c, error, text, changes);
-  while ((link = c->answered.next) != &c->answered) {
-    struct nbd_command *command = list_entry (link, struct nbd_command, link);
-
-    if (c->nbd != NULL && nbd_command_is_change (command))
-      c->change_count--;
-    if (command->is_done)
-      list_remove (link);
-    else
-      finish_locked (command, c->nbd != NULL ? command->answer
-                                             : atomic_load (&c->server->error));
-    nbd_command_put (command);
-  }
+  do_answered_locked (c);
 }
 
 /*----- the thread ------------------------------------------------------*/
