@@ -45,7 +45,7 @@ parsers_of_manifest=(plugin/manifest.c)
 parsers_of_config=(plugin/config.c)
 
 # What each is linked with, beside fuzz.c and what is common.
-common=(lib/block-device.c lib/log-sink.c lib/clock.c lib/sync.c
+common=(lib/block-device.c lib/bdev-uri.c lib/log-sink.c lib/clock.c lib/sync.c
         tests/fuzz/fuzz.c)
 store=(plugin/exception-store-load.c plugin/exception-store-persistent.c
        plugin/exception-table.c lib/group-sync.c)
@@ -90,6 +90,12 @@ bdev_file_open (const char *path, const struct bdev_options *options,
   (void) options;
   (void) bdev;
   return -ENOENT;
+}
+int
+bdev_nbd_open (const char *uri, const struct bdev_options *options,
+               struct block_device **bdev)
+{
+  return bdev_file_open (uri, options, bdev);
 }
 int
 bdev_open_fd (int fd, const char *name, unsigned flags,
