@@ -144,7 +144,11 @@ dm_dump_plugin (void)
 {
   printf ("dm_version=%s\n", PACKAGE_VERSION);
   printf ("dm_engine_io_uring=%s\n", bdev_uring_has_room () ? "yes" : "no");
+#ifdef HAVE_LIBNBD
+  printf ("dm_libnbd=yes\n");
+#else
   printf ("dm_libnbd=no\n");
+#endif
   printf ("dm_legs_max=%d\n", MIRROR_MAX_LEGS);
   printf ("dm_store_formats=persistent\n");
 }

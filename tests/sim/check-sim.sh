@@ -40,7 +40,7 @@ done
 if [[ ${DM_STRESS-short} = long ]]; then
   "$dmsim" --enumerate --seeds 0..1
 else
-  for story in first-write last-record snapshot-is-discarded; do
+  for story in first-write creation last-record snapshot-is-discarded; do
     "$dmsim" --enumerate="$story" --seeds 0..1
   done
 fi
