@@ -149,6 +149,8 @@ check_text ()
   matches 'space at the end of the line' '[ \t\r]$' "${files[@]}"
   # Each class of one letter keeps this file from matching itself.
   matches 'finish it or leave it' '\b(FIX[M]E|TO[D]O|XX[X])\b' "${files[@]}"
+  matches 'with pipefail what writes into grep -q may fail: use < <(...)' \
+    '\|\s*(?:\w+=\S+ )?gre[p] (?:-\S+ )*-[a-zA-Z]*q' "${files[@]}"
   matches 'a path of the machine it was written on' \
     '(?<![\w.$}])/(wor[k]|far[m]|hom[e])/|/tm[p]/(brief|h-|[a-z]+[0-9]*\.c)|\.librar[y]\b' \
     "${files[@]}"
@@ -372,6 +374,8 @@ self_test ()
   planted 'dead code' 'printf "#if 0\n#endif\n" >> lib/clean.c'
   planted 'scripts/script:6: space at the end' 'echo "a " >> scripts/script'
   planted 'finish it or leave it' 'echo "# FIX""ME later" >> scripts/script'
+  planted 'what writes into grep -q may fail' \
+    'echo "ls | gre""p -Fq a" >> scripts/script'
   planted 'a path of the machine' 'echo "ls /wor""k/a" >> scripts/script'
   planted 'a host that serves' 'echo "# deb.debia""n.org" >> scripts/script'
   planted 'a number that means nothing' 'echo "# iss""ue 7" >> scripts/script'
@@ -387,7 +391,7 @@ self_test ()
   planted 'lib/own.h: does not compile alone' \
     'printf "/* Ours.\n * SPDX\n */\nsize_t dm_own;\n" > lib/own.h'
   planted 'names no header' 'sed -i 3,4d lib/Makefile.inc'
-  if "$CLANG_FORMAT" --version 2>/dev/null | grep -q 'version 14\.'; then
+  if grep -q 'version 14\.' < <("$CLANG_FORMAT" --version 2>/dev/null); then
     call 'is not as clang-format has it' 'return  n;'
     call 'is not as clang-format has it' 'return -(n);}int dm_x(int n){'
   fi

@@ -64,7 +64,7 @@ refuse_late ()
   cut -c 1-300 "$TMP/errors.log"
   grep -Eq -- "$names" "$TMP/errors.log" ||
     fail "the message does not name '$names': ${*:0:200}"
-  grep -E -- "$names" "$TMP/errors.log" | grep -Eq -- "$remedy" ||
+  grep -Eq -- "$remedy" < <(grep -E -- "$names" "$TMP/errors.log") ||
     fail "the message does not give the remedy '$remedy': ${*:0:200}"
 }
 

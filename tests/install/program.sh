@@ -65,7 +65,7 @@ compile ()
   (cd "$TMP/out" && "$@" -o "$program" "${flags[@]}" "${said[@]}") \
     >"$TMP/compile.log" 2>&1 ||
     fail "cannot build $program: $(head -n 5 "$TMP/compile.log")"
-  readelf -d "$TMP/out/$program" | grep -qF '[libdmio.so.0]' ||
+  grep -qF '[libdmio.so.0]' < <(readelf -d "$TMP/out/$program") ||
     fail "$program does not use the library"
 }
 

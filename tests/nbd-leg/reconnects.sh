@@ -31,7 +31,7 @@ expect "$left" left
 leg memory
 echo "$left; $memory kB, then $leg_answer kB"
 # With a sanitizer what was freed is kept for a while.
-if ! ldd "$abs_top_builddir/tests/nbd-leg/leg-io" | grep -Eq 'lib[at]san'; then
+if ! is_sanitized "$abs_top_builddir/tests/nbd-leg/leg-io" asan tsan; then
   test "$leg_answer" -le $((memory + 2048)) ||
     fail "memory went from $memory to $leg_answer kilobytes"
 fi

@@ -31,7 +31,7 @@ io=$(helper nbd-io)
 stop_nbdkit vol
 
 start_nbdkit vol -r "${args[@]}"
-nbdinfo --json "$(uri vol)" | grep -qF '"is_read_only": true' ||
+grep -qF '"is_read_only": true' < <(nbdinfo --json "$(uri vol)") ||
   fail "-r does not show"
 stop_nbdkit vol
 
