@@ -25,6 +25,11 @@ struct volume {
   struct volume_device *devices;
   struct kcopyd_client *kcopyd; /* of the snapshots, once started */
 
+  /* Serialises what administrators do (volume-admin.h).  Outside all other
+   * locks.
+   */
+  struct mutex admin_lock;
+
   /* Serialises starting.  Outside manifest_lock. */
   struct mutex start_lock;
   bool is_started;

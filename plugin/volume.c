@@ -386,6 +386,7 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
 
   if (v == NULL)
     return -ENOMEM;
+  mutex_init (&v->admin_lock);
   mutex_init (&v->start_lock);
   mutex_init (&v->manifest_lock);
   r = open_all (v, spec);
@@ -528,6 +529,7 @@ volume_close (struct volume *volume)
   meta_dir_close (volume->dir);
   mutex_destroy (&volume->manifest_lock);
   mutex_destroy (&volume->start_lock);
+  mutex_destroy (&volume->admin_lock);
   free (volume);
 }
 
