@@ -150,7 +150,8 @@ start_run (struct window *w, unsigned first, unsigned count)
   mutex_lock (&s->lock);
   w->jobs_left++;
   mutex_unlock (&s->lock);
-  r = kcopyd_copy (s->kcopyd, &from, 1, &to, 0, run_copied, w);
+  r = kcopyd_copy (s->kcopyd, &from, 1, &to, 1U << KCOPYD_SPARSE, run_copied,
+                   w);
   if (r < 0) {
     mutex_lock (&s->lock);
     w->jobs_left--;

@@ -32,9 +32,17 @@ target_bdev_read (void *handle, const struct iovec *iov, int iovcnt,
   return 0;
 }
 
+static int
+target_bdev_extent (void *handle, sector_t sector, sector_t count,
+                    struct bdev_extent *extent)
+{
+  return target_extent (handle, sector, count, extent);
+}
+
 static const struct bdev_ops target_bdev_ops = {
   .struct_size = sizeof (struct bdev_ops),
   .read = target_bdev_read,
+  .extent = target_bdev_extent,
 };
 
 int

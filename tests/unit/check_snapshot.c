@@ -997,18 +997,21 @@ START_TEST (extents_tell_of_holes)
   rig_open (&rig);
   check_extents (target_of (&rig, 0), 32);
   check_extents (target_of (&rig, 1), 32);
-  /* Filled in on the volume: a copied hole is data in the store. */
+  /* Filled in on the volume: the hole costs a record, and no data. */
+  fault_trace_reset (rig.trace);
   ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 64, 8), 0);
+  assert_trace (&rig, FAULT_ALL,
+                "cow1 flush, cow1 write 8+1 fua, origin write 64+8");
   check_extents (volume_of (&rig), 24);
-  check_extents (target_of (&rig, 0), 24);
-  check_extents (target_of (&rig, 1), 24);
+  check_extents (target_of (&rig, 0), 32);
+  check_extents (target_of (&rig, 1), 32);
   /* Zeroed there: the snapshots still have data. */
   ck_assert_int_eq (target_zero (volume_of (&rig), 0, 16, BDEV_UNMAP), 0);
   check_extents (volume_of (&rig), 40);
-  check_extents (target_of (&rig, 1), 24);
+  check_extents (target_of (&rig, 1), 32);
   ck_assert_int_eq (target_zero (target_of (&rig, 1), 0, 3, BDEV_UNMAP), 0);
-  check_extents (target_of (&rig, 1), 27);
-  check_extents (target_of (&rig, 0), 24);
+  check_extents (target_of (&rig, 1), 35);
+  check_extents (target_of (&rig, 0), 32);
   assert_target_pattern (target_of (&rig, 0), BASE_SEED, 0, 64);
   rig_close (&rig);
   rig_destroy (&rig);
