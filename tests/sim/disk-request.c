@@ -90,26 +90,32 @@ changes_sectors (const struct request *rq)
   return rq->op == SIM_WRITE || rq->op == SIM_ZERO;
 }
 
+/* The data of a write, a sector each. */
 static void
 gather (const struct iovec *iov, int iovcnt, struct version **versions)
 {
-  size_t at = 0; /* in the sector */
+  unsigned char part[SECTOR_SIZE]; /* of a sector in several pieces */
+  size_t at = 0;
   int i;
 
   for (i = 0; i < iovcnt; ++i) {
     const unsigned char *p = iov[i].iov_base;
     size_t left = iov[i].iov_len;
 
+    for (; at == 0 && left >= SECTOR_SIZE; left -= SECTOR_SIZE) {
+      version_store (*versions++, p);
+      p += SECTOR_SIZE;
+    }
     while (left > 0) {
       size_t n = MIN_OF (left, SECTOR_SIZE - at);
 
-      memcpy ((*versions)->data + at, p, n);
+      memcpy (part + at, p, n);
       p += n;
       left -= n;
       at += n;
       if (at == SECTOR_SIZE) {
         at = 0;
-        versions++;
+        version_store (*versions++, part);
       }
     }
   }
@@ -189,10 +195,8 @@ request_issue (struct request *rq)
     if (rq->op == SIM_WRITE)
       gather (rq->iov, rq->iovcnt, rq->versions);
     else
-      for (i = 0; i < rq->count; ++i) {
+      for (i = 0; i < rq->count; ++i)
         rq->versions[i]->is_hole = (rq->flags & BDEV_UNMAP) != 0;
-        memset (rq->versions[i]->data, 0, SECTOR_SIZE);
-      }
     if (sim_one_in (2))
       request_show (rq, sim_below ((unsigned) rq->limit + 1));
   }
@@ -216,8 +220,8 @@ check_memory (struct request *rq)
   for (i = 0; i < n; ++i) {
     const struct version *v = rq->versions[i];
 
-    if (v != NULL && memcmp (v->data, (char *) iov.iov_base + i * SECTOR_SIZE,
-                             SECTOR_SIZE) != 0)
+    if (v != NULL &&
+        !version_is (v, (unsigned char *) iov.iov_base + i * SECTOR_SIZE))
       sim_fail ("disk %s: memory was changed while it was being written",
                 rq->disk->name);
   }
@@ -258,23 +262,29 @@ finish_write (struct request *rq)
 static void
 finish_read (struct request *rq)
 {
-  struct version *one = NULL;
-  size_t at = 0;
-  sector_t sector = rq->sector;
+  const struct sector *sector = &rq->disk->map[rq->sector];
+  unsigned char part[SECTOR_SIZE];
+  size_t at = 0; /* in the sector */
   int i;
 
   for (i = 0; i < rq->iovcnt; ++i) {
     unsigned char *p = rq->iov[i].iov_base;
     size_t left = rq->iov[i].iov_len;
 
+    if (rq->error < 0) {
+      memset (p, 0xe1, left); /* nobody's data */
+      continue;
+    }
+    for (; at == 0 && left >= SECTOR_SIZE; left -= SECTOR_SIZE) {
+      version_load (sector++->last, p);
+      p += SECTOR_SIZE;
+    }
     while (left > 0) {
       size_t n = MIN_OF (left, SECTOR_SIZE - at);
 
-      one = rq->disk->map[sector].last;
-      if (rq->error < 0)
-        memset (p, 0xe1, n); /* nobody's data */
-      else
-        memcpy (p, one->data + at, n);
+      if (at == 0)
+        version_load (sector->last, part);
+      memcpy (p, part + at, n);
       p += n;
       left -= n;
       at += n;

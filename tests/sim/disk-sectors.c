@@ -11,12 +11,117 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "disk-sim-impl.h"
 #include "sim.h"
 
 static struct version hole = { .is_hole = true };
 static struct version *free_versions;
+
+/*----- contents --------------------------------------------------------*/
+
+#define HALF_BYTES (SECTOR_SIZE / 2)
+
+/* One block of memory for what is not two words. */
+union block {
+  union block *next; /* among those that are free */
+  unsigned char bytes[SECTOR_SIZE];
+};
+
+static union block *free_blocks;
+
+static unsigned char *
+block_get (void)
+{
+  union block *b = free_blocks;
+
+  if (b != NULL)
+    free_blocks = b->next;
+  else {
+    b = malloc (sizeof *b);
+    if (b == NULL)
+      abort ();
+  }
+  return b->bytes;
+}
+
+static void
+block_put (unsigned char *bytes)
+{
+  union block *b = (union block *) (void *) bytes;
+
+  b->next = free_blocks;
+  free_blocks = b;
+}
+
+/* True if this half of a sector is one word, *WORD, again and again. */
+static bool
+is_one_word (const unsigned char *half, uint64_t *word)
+{
+  memcpy (word, half, sizeof *word);
+  return memcmp (half, half + sizeof *word, HALF_BYTES - sizeof *word) == 0;
+}
+
+/* What clients write is such words, and so is nearly all that there is: a
+ * sector of it fits into one line of the cache.
+ */
+void
+version_store (struct version *v, const unsigned char *bytes)
+{
+  if (is_one_word (bytes, &v->words[0]) &&
+      is_one_word (bytes + HALF_BYTES, &v->words[1]))
+    return;
+  v->bytes = block_get ();
+  memcpy (v->bytes, bytes, SECTOR_SIZE);
+}
+
+void
+version_load (const struct version *v, unsigned char *bytes)
+{
+  unsigned half, i;
+
+  if (v->bytes != NULL) {
+    memcpy (bytes, v->bytes, SECTOR_SIZE);
+    return;
+  }
+  for (half = 0; half < 2; ++half)
+    for (i = 0; i < HALF_BYTES / sizeof v->words[0]; ++i) {
+      memcpy (bytes, &v->words[half], sizeof v->words[0]);
+      bytes += sizeof v->words[0];
+    }
+}
+
+bool
+version_is (const struct version *v, const unsigned char *bytes)
+{
+  uint64_t words[2];
+
+  if (v->bytes != NULL)
+    return memcmp (v->bytes, bytes, SECTOR_SIZE) == 0;
+  return is_one_word (bytes, &words[0]) &&
+         is_one_word (bytes + HALF_BYTES, &words[1]) &&
+         words[0] == v->words[0] && words[1] == v->words[1];
+}
+
+bool
+version_half (const struct version *v, unsigned half, uint64_t *word)
+{
+  if (v->bytes != NULL)
+    return is_one_word (v->bytes + half * HALF_BYTES, word);
+  *word = v->words[half];
+  return true;
+}
+
+bool
+versions_are_equal (const struct version *a, const struct version *b)
+{
+  /* What is two words is never kept in another way. */
+  if (a->bytes == NULL || b->bytes == NULL)
+    return a->bytes == b->bytes && a->words[0] == b->words[0] &&
+           a->words[1] == b->words[1];
+  return memcmp (a->bytes, b->bytes, SECTOR_SIZE) == 0;
+}
 
 /*----- sectors ---------------------------------------------------------*/
 
@@ -32,10 +137,7 @@ version_get (void)
     if (v == NULL)
       abort ();
   }
-  v->next = NULL;
-  v->completed = IN_FLIGHT;
-  v->request = NULL;
-  v->is_hole = false;
+  *v = (struct version){ .completed = IN_FLIGHT };
   return v;
 }
 
@@ -44,6 +146,8 @@ version_put (struct version *v)
 {
   if (v == &hole || v == NULL)
     return;
+  if (v->bytes != NULL)
+    block_put (v->bytes);
   v->next = free_versions;
   free_versions = v;
 }

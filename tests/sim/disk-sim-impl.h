@@ -20,7 +20,8 @@ struct version {
   uint64_t completed;            /* tick of its request's end */
   const struct request *request; /* in flight */
   bool is_hole;
-  unsigned char data[SECTOR_SIZE];
+  uint64_t words[2];    /* of which each half consists, again and again ... */
+  unsigned char *bytes; /* ... if this is NULL; else all of it */
 };
 
 #define IN_FLIGHT UINT64_MAX
@@ -73,9 +74,18 @@ struct sim_disk {
 void sectors_init (struct sim_disk *disk);
 void sectors_free (struct sim_disk *disk);
 
-/* A version, in flight, its data not set; V may be NULL when it is put. */
+/* A version, in flight, all zeroes; V may be NULL when it is put. */
 struct version *version_get (void);
 void version_put (struct version *v);
+
+/* What V holds is BYTES, one sector; copy it; is it?  version_half: is
+ * that half of it one word?
+ */
+void version_store (struct version *v, const unsigned char *bytes);
+void version_load (const struct version *v, unsigned char *bytes);
+bool version_is (const struct version *v, const unsigned char *bytes);
+bool version_half (const struct version *v, unsigned half, uint64_t *word);
+bool versions_are_equal (const struct version *a, const struct version *b);
 
 /* V is what is seen of SECTOR from now on. */
 void sector_show (struct sim_disk *disk, sector_t sector, struct version *v);

@@ -345,10 +345,28 @@ void
 sim_disk_look (const struct sim_disk *disk, sector_t sector, sector_t count,
                void *data)
 {
-  char *p = data;
+  unsigned char *p = data;
 
   for (; count > 0; --count, ++sector, p += SECTOR_SIZE)
-    memcpy (p, disk->map[sector].last->data, SECTOR_SIZE);
+    version_load (disk->map[sector].last, p);
+}
+
+bool
+sim_disk_look_word (const struct sim_disk *disk, uint64_t half, uint64_t *word)
+{
+  return version_half (disk->map[half / 2].last, half % 2, word);
+}
+
+sector_t
+sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
+                  sector_t count)
+{
+  sector_t i;
+
+  for (i = 0; i < count; ++i)
+    if (!versions_are_equal (a->map[i].last, b->map[i].last))
+      break;
+  return i;
 }
 
 bool

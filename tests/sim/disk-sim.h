@@ -93,6 +93,18 @@ int sim_disk_sync (struct sim_disk *disk);
 void sim_disk_look (const struct sim_disk *disk, sector_t sector,
                     sector_t count, void *data);
 
+/* True if half HALF, counted from 0, of the disk's newest contents is one
+ * word, *WORD, again and again.
+ */
+bool sim_disk_look_word (const struct sim_disk *disk, uint64_t half,
+                         uint64_t *word);
+
+/* How many sectors, COUNT at most, hold the same on A and B before the first
+ * that does not.
+ */
+sector_t sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
+                           sector_t count);
+
 /* True, once, if a flush has failed: what it was to make durable may be
  * gone without a power failure.
  */

@@ -15,7 +15,6 @@
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +28,7 @@
 #include "disk-sim.h"
 #include "enum.h"
 #include "file-sim.h"
+#include "json-sim.h"
 #include "life.h"
 #include "model.h"
 #include "sim.h"
@@ -257,8 +257,7 @@ main (int argc, char **argv)
     snprintf (replay, sizeof replay, " --steps %u", steps);
     sim_set_replay (replay);
   }
-  /* The order of JSON members must not depend on chance. */
-  json_object_seed (1);
+  sim_json_begin ();
 #ifdef M_MMAP_THRESHOLD
   /* Memory of some megabytes comes and goes with each life. */
   (void) mallopt (M_MMAP_THRESHOLD, 64 << 20);

@@ -174,24 +174,33 @@ model_fill (const struct model_op *op, void *data)
       *p++ = word_of (op->stamp, op->unit + i);
 }
 
+/* Which write a unit is of that holds WORD, and nothing else if IS_WHOLE. */
+static uint32_t
+decode_word (const struct model_device *d, unsigned unit, uint64_t word,
+             bool is_whole, const char *what)
+{
+  uint32_t stamp = (uint32_t) (word >> 32);
+
+  if (!is_whole || word != word_of (stamp, unit)) {
+    explain_unit (d, unit);
+    sim_fail ("%s, %s: unit %u holds what was never written there: %016" PRIx64,
+              d->name, what, unit, word);
+  }
+  return stamp;
+}
+
 /* Which write DATA is of. */
 static uint32_t
 decode (const struct model_device *d, unsigned unit, const void *data,
         const char *what)
 {
   uint64_t word;
-  uint32_t stamp;
 
   memcpy (&word, data, sizeof word);
-  stamp = (uint32_t) (word >> 32);
-  if (memcmp (data, (const char *) data + sizeof word,
-              MODEL_UNIT_BYTES - sizeof word) != 0 ||
-      word != word_of (stamp, unit)) {
-    explain_unit (d, unit);
-    sim_fail ("%s, %s: unit %u holds what was never written there: %016" PRIx64,
-              d->name, what, unit, word);
-  }
-  return stamp;
+  return decode_word (d, unit, word,
+                      memcmp (data, (const char *) data + sizeof word,
+                              MODEL_UNIT_BYTES - sizeof word) == 0,
+                      what);
 }
 
 /*----- requests --------------------------------------------------------*/
@@ -422,18 +431,14 @@ void
 model_check_disk (const struct model_device *d, const struct sim_disk *disk)
 {
   uint64_t now = sim_tick ();
-  char sector[SECTOR_SIZE];
   unsigned i;
 
   for (i = 0; i < d->units; ++i) {
     const struct version *v;
-    uint64_t dead = dead_before (d->map[i], now);
-    uint32_t stamp;
+    uint64_t dead = dead_before (d->map[i], now), word = 0;
+    bool is_whole = sim_disk_look_word (disk, i, &word);
+    uint32_t stamp = decode_word (d, i, word, is_whole, sim_disk_name (disk));
 
-    if (i % UNITS_PER_SECTOR == 0)
-      sim_disk_look (disk, i / UNITS_PER_SECTOR, 1, sector);
-    stamp = decode (d, i, sector + i % UNITS_PER_SECTOR * MODEL_UNIT_BYTES,
-                    sim_disk_name (disk));
     for (v = d->map[i]; v != NULL; v = v->next)
       if (v->stamp == stamp && v->ended >= dead)
         break;

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bits.h"
 #include "fiber.h"
 #include "sim.h"
 
@@ -55,6 +56,7 @@ static struct fiber *fibers[MAX_FIBERS];
 static unsigned fiber_count;
 static unsigned ready_count;
 static unsigned timed_count; /* BLOCKED, with a deadline */
+static uint64_t no_deadline_before_ns;
 static unsigned next_id;
 static struct fiber *self;
 
@@ -285,16 +287,24 @@ make_ready (struct fiber *f)
 static void
 run_timers (void)
 {
+  uint64_t next = SIM_NEVER;
   unsigned i;
 
-  for (i = 0; timed_count > 0 && i < fiber_count; ++i) {
+  if (timed_count == 0 || now_ns < no_deadline_before_ns)
+    return;
+  for (i = 0; i < fiber_count; ++i) {
     struct fiber *f = fibers[i];
 
-    if (f->state == BLOCKED && f->deadline_ns <= now_ns) {
+    if (f->state != BLOCKED)
+      continue;
+    if (f->deadline_ns <= now_ns) {
       f->has_timed_out = true;
       make_ready (f);
     }
+    else
+      next = MIN_OF (next, f->deadline_ns);
   }
+  no_deadline_before_ns = next;
 }
 
 static uint64_t
@@ -348,8 +358,7 @@ switch_to (struct fiber *next, int is_last)
 static void
 schedule (int is_last)
 {
-  if (timed_count > 0)
-    run_timers ();
+  run_timers ();
   if (ready_count == 0) {
     if (timed_count == 0)
       sim_fail ("nothing can run any more: a deadlock, or a wake-up was lost");
@@ -377,8 +386,7 @@ void
 sim_point (const char *what, const void *object)
 {
   count_point ();
-  if (timed_count > 0)
-    run_timers ();
+  run_timers ();
   if (ready_count == 0)
     return;
   if (policy.by_priority) {
@@ -407,6 +415,7 @@ sim_block (const char *what, const void *object, uint64_t deadline_ns)
   me->state = BLOCKED;
   if (deadline_ns != SIM_NEVER)
     timed_count++;
+  no_deadline_before_ns = MIN_OF (no_deadline_before_ns, deadline_ns);
   schedule (0);
   me->object = NULL;
   return !me->has_timed_out;
@@ -540,6 +549,7 @@ sim_begin (uint64_t seed, bool traced)
   points = tick = at_point = 0;
   events = at_event = 0;
   hash = UINT64_C (0xcbf29ce484222325);
+  no_deadline_before_ns = SIM_NEVER;
   ready_count = timed_count = next_id = thread_error_one_in = 0;
   is_traced = traced;
   policy = (struct sim_policy){ .switch_one_in = 1, .max_points = UINT64_MAX };
