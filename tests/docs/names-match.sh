@@ -39,7 +39,7 @@ missing ()
     case $name in
       check | distcheck) continue ;;
     esac
-    grep -qE "^\\.PHONY:.*\\<$name\\>" Makefile.am ./*/Makefile.inc ||
+    grep -qE "^\\.PHONY:.*\\<$name\\>" Makefile.am ./*/Makefile.inc ./*/*/Makefile.inc ||
       echo "make $name"
   done
 }

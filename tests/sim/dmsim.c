@@ -2,13 +2,14 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] [--trace]
- *        dmsim --enumerate[=STORY] [--seeds 0..N] [--trace]
+ *        dmsim --enumerate[=STORY] [--seeds FROM[..TO]] [--jobs N] [--trace]
  *
  * Runs the seeds FROM to TO, TO not included, and prints what was
  * exercised.  Ends with 1 at the first seed in which a promise is broken,
  * after saying which, and how to see it again.  --trace prints everything
  * that happens; --hashes only a line for each seed.  --enumerate goes through
- * every crash of short stories, each with seeds 1 to N.
+ * every crash of short stories, or of those whose name begins with STORY,
+ * with each of the seeds.
  */
 
 #include <config.h>
@@ -35,9 +36,11 @@
 #include "world.h"
 
 #define DEFAULT_STEPS 60
+#define DEFAULT_SEEDS 1000
 #define MAX_JOBS 64
+#define MAX_STORIES 200
 
-static uint64_t from, to = 1000;
+static uint64_t from, to; /* none: as many as is usual */
 static unsigned steps = DEFAULT_STEPS;
 static unsigned jobs = 1;
 static bool is_traced;
@@ -52,6 +55,7 @@ struct counters {
   struct model_counters model;
   uint64_t files_failed;
   uint64_t seed; /* at which it is */
+  struct enum_counters stories[MAX_STORIES];
 };
 
 static void
@@ -59,6 +63,9 @@ run_seeds (unsigned job, struct counters *counters)
 {
   uint64_t seed;
 
+  /* Whole lines, so that those of several jobs do not mix. */
+  if (has_hashes)
+    (void) setvbuf (stdout, NULL, _IOLBF, 0);
   for (seed = from + job; seed < to; seed += jobs) {
     uint64_t hash;
 
@@ -73,6 +80,28 @@ run_seeds (unsigned job, struct counters *counters)
   counters->disk = sim_disk_counters;
   counters->model = model_counters;
   counters->files_failed = sim_files_failed;
+}
+
+static bool
+is_wanted (unsigned i)
+{
+  return strncmp (enum_name (i), story, strlen (story)) == 0;
+}
+
+/* Every so-manyth of all pairs of a story and a seed. */
+static void
+run_stories (unsigned job, struct counters *counters)
+{
+  uint64_t seed, turn = 0;
+  unsigned i;
+
+  for (i = 0; i < enum_count (); ++i)
+    for (seed = from; is_wanted (i) && seed < to; ++seed)
+      if (turn++ % jobs == job) {
+        counters->seed = seed;
+        enum_run (i, seed, is_traced, &counters->stories[i]);
+      }
+  fflush (stdout);
 }
 
 static void
@@ -120,6 +149,28 @@ print_counters (const struct counters *c, double seconds)
           c->life.snapshots_discarded);
 }
 
+/* Returns false if there was none. */
+static bool
+print_stories (const struct counters *c)
+{
+  struct enum_counters sum = { 0, 0 };
+  unsigned i;
+
+  for (i = 0; i < enum_count (); ++i) {
+    const struct enum_counters *s = &c->stories[i];
+
+    if (s->states == 0)
+      continue;
+    printf ("%-34s %6" PRIu64 " events, %8" PRIu64 " states\n", enum_name (i),
+            s->events, s->states);
+    sum.events += s->events;
+    sum.states += s->states;
+  }
+  printf ("%-34s %6" PRIu64 " events, %8" PRIu64 " states\n", "all", sum.events,
+          sum.states);
+  return sum.states > 0;
+}
+
 static double
 now_seconds (void)
 {
@@ -162,7 +213,10 @@ run_jobs (struct counters *counters)
       exit (1);
     }
     if (pids[i] == 0) {
-      run_seeds (i, &counters[i]);
+      if (story != NULL)
+        run_stories (i, &counters[i]);
+      else
+        run_seeds (i, &counters[i]);
       _exit (0);
     }
   }
@@ -183,8 +237,8 @@ usage (void)
 {
   fprintf (stderr, "usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] "
                    "[--trace] [--hashes]\n"
-                   "       dmsim --enumerate[=STORY] [--seeds 0..N] "
-                   "[--trace]\n");
+                   "       dmsim --enumerate[=STORY] [--seeds FROM[..TO]] "
+                   "[--jobs N] [--trace]\n");
   exit (2);
 }
 
@@ -241,12 +295,14 @@ parse_arguments (int argc, char **argv)
   }
   if (optind < argc || steps == 0 || jobs == 0 || jobs > MAX_JOBS)
     usage ();
+  if (to == 0)
+    to = story != NULL ? 1 : DEFAULT_SEEDS;
 }
 
 int
 main (int argc, char **argv)
 {
-  struct counters sum = { .files_failed = 0 };
+  static struct counters sum;
   struct counters *shared;
   double began = now_seconds ();
   unsigned i;
@@ -263,8 +319,8 @@ main (int argc, char **argv)
   (void) mallopt (M_MMAP_THRESHOLD, 64 << 20);
   (void) mallopt (M_TRIM_THRESHOLD, 256 << 20);
 #endif
-  if (story != NULL)
-    return enum_run (story, (unsigned) (to - from), is_traced) ? 0 : 2;
+  if (enum_count () > MAX_STORIES)
+    abort ();
   shared = mmap (NULL, jobs * sizeof *shared, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED)
@@ -274,6 +330,8 @@ main (int argc, char **argv)
     return r;
   for (i = 0; i < jobs; ++i)
     add_up (&sum, &shared[i]);
+  if (story != NULL)
+    return print_stories (&sum) ? 0 : 2;
   if (!is_traced && !has_hashes)
     print_counters (&sum, now_seconds () - began);
   return 0;

@@ -433,28 +433,29 @@ enumerate (const struct story *story, uint64_t seed, enum sim_crash how,
   return states;
 }
 
-bool
-enum_run (const char *name, unsigned seeds, bool is_traced)
+unsigned
+enum_count (void)
 {
-  bool is_known = false;
-  unsigned i, seed;
+  return ARRAY_COUNT (stories);
+}
 
-  for (i = 0; i < ARRAY_COUNT (stories); ++i) {
-    static char replay[80];
-    unsigned states = 0, events = 0;
+const char *
+enum_name (unsigned story)
+{
+  return stories[story].name;
+}
 
-    if (strncmp (stories[i].name, name, strlen (name)) != 0)
-      continue;
-    is_known = true;
-    snprintf (replay, sizeof replay, " --enumerate=%s", stories[i].name);
-    sim_set_replay (replay);
-    for (seed = 1; seed <= seeds; ++seed) {
-      states += enumerate (&stories[i], seed, SIM_POWER_FAILS, is_traced,
-                           &events);
-      states += enumerate (&stories[i], seed, SIM_KILLED, is_traced, &events);
-    }
-    printf ("%-34s %6u events, %8u states\n", stories[i].name, events, states);
-    fflush (stdout);
-  }
-  return is_known;
+void
+enum_run (unsigned story, uint64_t seed, bool is_traced,
+          struct enum_counters *counters)
+{
+  const struct story *s = &stories[story];
+  static char replay[80];
+  unsigned events = 0;
+
+  snprintf (replay, sizeof replay, " --enumerate=%s", s->name);
+  sim_set_replay (replay);
+  counters->states += enumerate (s, seed, SIM_POWER_FAILS, is_traced, &events);
+  counters->states += enumerate (s, seed, SIM_KILLED, is_traced, &events);
+  counters->events += events;
 }

@@ -6,11 +6,18 @@
 #define SIM_ENUM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-/* Go through the stories whose name begins with NAME, each with SEEDS
- * seeds, and print how many states that were.  What is wrong ends the
- * program.  Returns false if there is no such story.
- */
-bool enum_run (const char *name, unsigned seeds, bool is_traced);
+/* How many stories there are, and their names. */
+unsigned enum_count (void);
+const char *enum_name (unsigned story);
+
+struct enum_counters {
+  uint64_t events, states;
+};
+
+/* Tell STORY in all ways, with SEED, and add to COUNTERS. */
+void enum_run (unsigned story, uint64_t seed, bool is_traced,
+               struct enum_counters *counters);
 
 #endif /* SIM_ENUM_H */

@@ -38,6 +38,9 @@ void sim_files_remove (const char *path);
 
 bool sim_files_exists (const char *path);
 
+/* True if PATH, a text, would be the same after a power failure. */
+bool sim_files_is_durable (const char *path);
+
 /* The disk that a file is, or NULL. */
 struct sim_disk *sim_files_disk (const char *path);
 

@@ -308,6 +308,25 @@ sim_files_exists (const char *path)
   return tree_find (path) != NULL;
 }
 
+bool
+sim_files_is_durable (const char *path)
+{
+  struct node *parent, *node;
+  const char *name;
+  const struct change *c;
+  unsigned i;
+
+  node = tree_find_below (root, path, &parent, &name);
+  if (node == NULL || !text_is_durable (node))
+    return false;
+  for (i = 0; i < parent->folder->pending_count; ++i) {
+    c = &parent->folder->pending[i];
+    if (strcmp (c->set, name) == 0 || strcmp (c->remove, name) == 0)
+      return false;
+  }
+  return parent == root || parent->parent->folder->pending_count == 0;
+}
+
 struct sim_disk *
 sim_files_disk (const char *path)
 {

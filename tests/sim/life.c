@@ -103,12 +103,17 @@ choose_life_faults (bool has_faults)
 
 /*----- between lives ---------------------------------------------------*/
 
-/* A leg goes away for ever, if another one has all. */
+/* A leg goes away for ever, if another one has all, and this is known after
+ * a power failure, too: a rename may not have come to the disk before the
+ * program was killed.
+ */
 static void
 lose_leg (const struct manifest *m)
 {
   unsigned victim = sim_below (m->leg_count), i;
 
+  if (!sim_files_is_durable (WORLD_META "/volume.json"))
+    return;
   for (i = 0; i < m->leg_count; ++i) {
     if (i == victim || world_trusted_disk (&m->legs[i]) == NULL)
       continue;
