@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "bits.h"
-#include "checked-math.h"
 #include "config.h"
 #include "exception-store.h"
 #include "log-sink.h"
 #include "manifest.h"
+#include "size-text.h"
 
 #define DEFAULT_REGION_BYTES (UINT64_C (2) << 20)
 #define DEFAULT_CHUNK_BYTES (UINT64_C (64) << 10)
@@ -34,6 +34,7 @@ const char config_help[] =
   "                       1 to 9.\n"
   "size=SIZE              Size of the volume; creates legs that are absent.\n"
   "meta=DIR               Folder in which the volume is remembered.\n"
+  "control=SOCKET         Socket for dmnbd(1), which shows and steers it.\n"
   "region-size=SIZE       Unit of resync, a power of two (default 2M).\n"
   "sync=auto|full|none    Which legs to trust at start (default auto).\n"
   "read-policy=least-pending|round-robin|first\n"
@@ -74,54 +75,16 @@ volume_spec_free (struct volume_spec *spec)
   free (spec->snapshots);
   free (spec->discards);
   free (spec->meta);
+  free (spec->control);
   memset (spec, 0, sizeof *spec);
 }
 
 /*----- values ----------------------------------------------------------*/
 
-/* Shift of a unit, or -1. */
-static int
-unit_shift (char unit)
-{
-  static const char units[] = "KMGTPE";
-  const char *p;
-
-  if (unit == 's')
-    return SECTOR_SHIFT;
-  if (unit == 'b')
-    return 0;
-  if (unit == 'k')
-    unit = 'K';
-  p = unit != '\0' ? strchr (units, unit) : NULL;
-  return p != NULL ? 10 * (int) (p - units + 1) : -1;
-}
-
-bool
-config_parse_size (const char *text, uint64_t *bytes)
-{
-  uint64_t n = 0;
-
-  if (*text < '0' || *text > '9')
-    return false;
-  for (; *text >= '0' && *text <= '9'; ++text)
-    if (!checked_mul (n, 10, &n) ||
-        !checked_add (n, (uint64_t) (*text - '0'), &n))
-      return false;
-  if (*text != '\0') {
-    int shift = unit_shift (*text);
-
-    if (shift < 0 || text[1] != '\0' ||
-        !checked_mul (n, UINT64_C (1) << shift, &n))
-      return false;
-  }
-  *bytes = n;
-  return n <= (uint64_t) INT64_MAX;
-}
-
 static int
 set_size (const char *key, const char *value, uint64_t *bytes)
 {
-  if (config_parse_size (value, bytes))
+  if (size_parse (value, bytes))
     return 0;
   log_error ("%s=" QUOTE ": is not a size; give a number with K, M, G or T, "
              "such as 10G",
@@ -204,11 +167,12 @@ set_write_mostly (struct volume_spec *spec, const char *value)
   return 0;
 }
 
+/* What is a WHAT, such as "a folder". */
 static int
-set_path (const char *key, const char *value, char **path)
+set_path (const char *key, const char *what, const char *value, char **path)
 {
   if (value[0] == '\0') {
-    log_error ("%s=: is empty; give a folder", key);
+    log_error ("%s=: is empty; give %s", key, what);
     return -EINVAL;
   }
   *path = strdup (value);
@@ -272,7 +236,13 @@ set_cow_size (struct volume_spec *spec, const char *value)
 static int
 set_meta (struct volume_spec *spec, const char *value)
 {
-  return set_path ("meta", value, &spec->meta);
+  return set_path ("meta", "a folder", value, &spec->meta);
+}
+
+static int
+set_control (struct volume_spec *spec, const char *value)
+{
+  return set_path ("control", "the name of a socket", value, &spec->control);
 }
 
 static int
@@ -402,7 +372,7 @@ static const struct key keys[] = {
   { "chunk-size", false, set_chunk_size },
   { "cow-size", false, set_cow_size },
   { "on-cow-error", false, set_on_cow_error },
-  { "control", false, refuse_later_key },
+  { "control", false, set_control },
   { "table", false, refuse_later_key },
 };
 

@@ -21,12 +21,6 @@ int config_set (struct volume_spec *spec, const char *key, const char *value);
 /* After the last key: do they make sense together?  0 or -EINVAL. */
 int config_check (const struct volume_spec *spec);
 
-/* Bytes out of a number with a unit: K M G T P E (of 1024), s (sectors),
- * or b (bytes).  Returns false if it is no such thing or does not fit in
- * 63 bits.
- */
-bool config_parse_size (const char *text, uint64_t *bytes);
-
 /* The keys for --help, a line each. */
 extern const char config_help[];
 

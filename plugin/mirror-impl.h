@@ -34,6 +34,7 @@ struct mirror {
   uint64_t resync_rate;
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
+  mirror_note_fn note;
   void *opaque;
   atomic_uint round_robin;
   atomic_uint failed_requests;
@@ -75,6 +76,14 @@ struct leg_failure {
  * last in sync, which stays in use, or if this cannot be recorded.
  */
 int mirror_fail_leg (struct mirror *m, const struct leg_failure *failure);
+
+/* Tell who looks on.  The caller holds no lock. */
+static inline void
+mirror_tell (struct mirror *m, enum mirror_note note)
+{
+  if (m->note != NULL)
+    m->note (m->opaque, note);
+}
 
 /* There may be work for the resync. */
 void mirror_wake_resync (struct mirror *m);

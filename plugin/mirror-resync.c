@@ -257,6 +257,7 @@ resync_pass (struct mirror *m)
     region_hash_recovery_end (m->regions, region, recovered);
     region_hash_region_range (m->regions, region, &sector, &count);
     done_bytes += sector_to_bytes (count);
+    mirror_tell (m, MIRROR_RESYNC_GOES_ON);
   }
 }
 
@@ -289,12 +290,20 @@ resync_main (void *arg)
   struct mirror *m = arg;
   uint64_t not_before_ns = 0;
   uint64_t retry_ns = RETRY_MIN_NS;
+  bool has_begun = false;
 
   while (wait_for_work (m, not_before_ns)) {
+    if (!has_begun)
+      mirror_tell (m, MIRROR_RESYNC_BEGINS);
+    has_begun = true;
     resync_pass (m);
     if (mirror_is_clean (m))
       finish_resync (m);
-    if (!has_work (m) || !may_go_on (m, 0, 0)) {
+    if (!has_work (m)) {
+      mirror_tell (m, MIRROR_RESYNC_ENDS);
+      has_begun = false;
+    }
+    if (!has_begun || !may_go_on (m, 0, 0)) {
       not_before_ns = 0;
       retry_ns = RETRY_MIN_NS;
       continue;

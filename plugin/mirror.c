@@ -366,9 +366,11 @@ finish_failed_write (struct mirror *m, const struct fan_out *f, unsigned flags)
   if (r < 0) {
     region_hash_set_nosync (m->regions, f->where[0].sector, f->where[0].count);
     mirror_wake_resync (m);
-    if (flags & BDEV_FUA)
+    if (flags & BDEV_FUA) {
       /* It may have been told what a flush should have been told. */
       group_sync_fail (&m->flushes, r);
+      mirror_tell (m, MIRROR_FLUSH_FAILED);
+    }
   }
   return r;
 }
@@ -464,8 +466,11 @@ static int
 mirror_flush (struct target *t)
 {
   struct mirror *m = mirror_of (t);
+  int r = group_sync (&m->flushes, flush_legs, m);
 
-  return group_sync (&m->flushes, flush_legs, m);
+  if (r < 0)
+    mirror_tell (m, MIRROR_FLUSH_FAILED);
+  return r;
 }
 
 static int
@@ -520,6 +525,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->resync_rate = params->resync_rate;
   m->leg_changed = params->leg_changed;
   m->resynced = params->resynced;
+  m->note = params->note;
   m->opaque = params->opaque;
   group_sync_init (&m->flushes);
   mutex_init (&m->state_lock);
@@ -579,6 +585,7 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
 
     status->legs[i] = (struct mirror_leg_status){
       .state = leg_get_state (leg),
+      .is_write_mostly = leg->is_write_mostly,
       .reads = leg->reads,
       .writes = leg->writes,
       .read_bytes = leg->read_bytes,
@@ -591,6 +598,7 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
   status->regions_total = region_hash_region_count (mirror->regions);
   status->regions_in_sync = region_hash_in_sync_count (mirror->regions);
   status->region_sectors = mirror->region_sectors;
+  status->flush_error = group_sync_error (&mirror->flushes);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
   status->is_resyncing = mirror->resync_is_running;
 }

@@ -45,6 +45,19 @@ typedef int (*mirror_leg_fn) (void *opaque, unsigned leg, enum leg_state state,
  */
 typedef int (*mirror_resynced_fn) (void *opaque);
 
+/* What the mirror tells to who looks on.  A resync that is stopped does not
+ * end; when it is started again, it begins again.
+ */
+enum mirror_note {
+  MIRROR_RESYNC_BEGINS,  /* there is work, and it can be done */
+  MIRROR_RESYNC_GOES_ON, /* a region has been copied, or could not be */
+  MIRROR_RESYNC_ENDS,    /* nothing is left to do that can be done */
+  MIRROR_FLUSH_FAILED,   /* a flush does, and so will all others */
+};
+
+/* Called on any thread, with no lock of the mirror held. */
+typedef void (*mirror_note_fn) (void *opaque, enum mirror_note note);
+
 struct mirror_params {
   unsigned leg_count;
   struct block_device *legs[MIRROR_MAX_LEGS]; /* the mirror closes them */
@@ -58,6 +71,7 @@ struct mirror_params {
   uint64_t resync_rate; /* bytes a second, 0: no limit */
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
+  mirror_note_fn note; /* NULL: nobody wants to know */
   void *opaque;
 };
 
@@ -95,6 +109,7 @@ bool mirror_is_clean (struct mirror *mirror);
 /* What the mirror looks like now. */
 struct mirror_leg_status {
   enum leg_state state;
+  bool is_write_mostly;
   uint64_t reads, writes, read_bytes, write_bytes;
   uint64_t read_errors, write_errors, flush_errors;
 };
@@ -105,6 +120,7 @@ struct mirror_status {
   uint64_t regions_total, regions_in_sync;
   sector_t region_sectors;
   bool is_resyncing;
+  int flush_error; /* negative: a flush has failed on the last leg */
 };
 
 void mirror_get_status (struct mirror *mirror, struct mirror_status *status);

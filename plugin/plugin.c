@@ -24,6 +24,7 @@
 #include "bdev-uring.h"
 #include "bits.h"
 #include "config.h"
+#include "control.h"
 #include "log-sink.h"
 #include "volume.h"
 
@@ -41,6 +42,7 @@
 
 static struct volume_spec spec;
 static struct volume *volume;
+static struct control *control; /* NULL: there is no socket */
 
 /* Before nbdkit goes into the background, warnings go to the terminal: it
  * has no call for them.
@@ -98,6 +100,8 @@ dm_load (void)
 static void
 dm_unload (void)
 {
+  control_destroy (control);
+  control = NULL;
   volume_close (volume);
   volume = NULL;
   volume_spec_free (&spec);
@@ -122,19 +126,37 @@ dm_config_complete (void)
 static int
 dm_get_ready (void)
 {
-  return result_of (volume_open (&spec, &volume));
+  int r = 0;
+
+  /* Before anything is made: a mistake must change nothing. */
+  if (spec.control != NULL)
+    r = control_check (spec.control);
+  if (r == 0)
+    r = volume_open (&spec, &volume);
+  if (r == 0 && spec.control != NULL)
+    r = control_create (spec.control, volume, &control);
+  return result_of (r);
 }
 
 static int
 dm_after_fork (void)
 {
   atomic_store (&is_serving, true);
+  if (control != NULL) {
+    int r = control_start (control);
+
+    if (r < 0)
+      log_error ("control=%s: its threads cannot be started: %s", spec.control,
+                 errno_text (r));
+    return result_of (r);
+  }
   return 0;
 }
 
 static void
 dm_cleanup (void)
 {
+  control_stop (control); /* nobody steers what is being stopped */
   if (volume != NULL)
     volume_stop (volume);
 }

@@ -5,13 +5,35 @@
 #ifndef DM_VOLUME_IMPL_H
 #define DM_VOLUME_IMPL_H
 
+#include "events.h"
 #include "kcopyd.h"
 #include "leg-file.h"
 #include "log-sink.h"
 #include "manifest.h"
 #include "meta-dir.h"
 #include "sync.h"
+#include "volume-status.h"
 #include "volume.h"
+
+/* What is known of the volume's state: what has been told to those who look
+ * on.  Its lock is a leaf, but for that of the events and those of the
+ * mirror that its status takes.
+ */
+struct volume_look {
+  struct mutex lock;
+  enum volume_state state;
+  unsigned leg_count;
+  struct {
+    enum leg_state state;
+    char reason[EVENT_REASON_BYTES];
+  } legs[MIRROR_MAX_LEGS];
+
+  /* The resync that is running, or has been. */
+  bool is_resyncing;
+  uint64_t resync_total_bytes, resync_done_bytes;
+  uint64_t rate_since_ns, rate_since_bytes; /* of the rate that is measured */
+  uint64_t rate;
+};
 
 struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
@@ -40,11 +62,28 @@ struct volume {
   struct mutex manifest_lock;
   struct manifest *manifest; /* NULL without a folder */
   bool is_recorded;          /* it may name the legs of this start */
+
+  struct events *events;
+  struct volume_look look;
 };
 
 /* Save the manifest, durably.  The caller holds manifest_lock, or is alone.
  */
 int volume_save_manifest (struct volume *v);
+
+/* The mirror has been made, or its legs are others: look anew. */
+void volume_look_begin (struct volume *v);
+
+/* A leg's state has changed, durably where there is a memory. */
+void volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
+                      const char *reason);
+
+/* For the mirror: mirror_note_fn. */
+void volume_note (void *opaque, enum mirror_note note);
+
+/* Something has happened to the snapshot NAME.  REASON may be NULL. */
+void volume_note_snapshot (struct volume *v, enum event_type type,
+                           const char *name, const char *reason);
 
 /* One leg on its way from the command line to the mirror. */
 struct volume_leg {

@@ -603,7 +603,7 @@ create_leg (const struct volume_spec *spec, unsigned index,
 
   if (r == 0) {
     leg->is_created = true;
-    r = open_device (spec, leg->absolute, 0, &leg->bdev);
+    r = open_device (spec, leg->path, 0, &leg->bdev);
   }
   if (r == 0)
     r = leg_file_identity (leg->bdev, leg->identity);

@@ -165,6 +165,7 @@ snapshot_broken (void *opaque, struct snapshot *snapshot, const char *reason)
     return r;
   }
   free (old_reason);
+  volume_note_snapshot (v, EVENT_SNAPSHOT_BROKEN, s->name, reason);
   return 0;
 }
 

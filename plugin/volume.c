@@ -54,11 +54,11 @@ first_in_sync (const struct manifest *m)
   return 0;
 }
 
+/* Make a leg's new state durable. */
 static int
-leg_changed (void *opaque, unsigned leg, enum leg_state state,
-             const char *reason)
+record_leg (struct volume *v, unsigned leg, enum leg_state state,
+            const char *reason)
 {
-  struct volume *v = opaque;
   struct manifest_leg *m;
   enum leg_state old_state;
   unsigned old_primary;
@@ -89,6 +89,18 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
   }
   free (old_reason);
   return 0;
+}
+
+static int
+leg_changed (void *opaque, unsigned leg, enum leg_state state,
+             const char *reason)
+{
+  struct volume *v = opaque;
+  int r = record_leg (v, leg, state, reason);
+
+  if (r == 0)
+    volume_note_leg (v, leg, state, reason);
+  return r;
 }
 
 static int
@@ -234,6 +246,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     .resync_rate = spec->resync_rate,
     .leg_changed = leg_changed,
     .resynced = resynced,
+    .note = volume_note,
     .opaque = v,
   };
   unsigned i;
@@ -251,6 +264,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
                region_bytes);
   if (r < 0)
     return r;
+  volume_look_begin (v);
   return origin_create (mirror_target (v->mirror), &v->origin);
 }
 
@@ -389,7 +403,10 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   mutex_init (&v->admin_lock);
   mutex_init (&v->start_lock);
   mutex_init (&v->manifest_lock);
-  r = open_all (v, spec);
+  mutex_init (&v->look.lock);
+  r = events_create (&v->events);
+  if (r == 0)
+    r = open_all (v, spec);
   if (r < 0) {
     if (r == -ENOMEM)
       log_error ("out of memory");
@@ -527,6 +544,8 @@ volume_close (struct volume *volume)
   mirror_destroy (volume->mirror);
   manifest_free (volume->manifest);
   meta_dir_close (volume->dir);
+  events_destroy (volume->events);
+  mutex_destroy (&volume->look.lock);
   mutex_destroy (&volume->manifest_lock);
   mutex_destroy (&volume->start_lock);
   mutex_destroy (&volume->admin_lock);
@@ -581,4 +600,10 @@ struct mirror *
 volume_get_mirror (struct volume *volume)
 {
   return volume->mirror;
+}
+
+struct events *
+volume_get_events (struct volume *volume)
+{
+  return volume->events;
 }

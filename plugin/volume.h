@@ -44,6 +44,7 @@ struct volume_spec {
   struct volume_leg_spec legs[MIRROR_MAX_LEGS];
   uint64_t size_bytes; /* 0: the legs' size */
   char *meta;          /* folder, or NULL */
+  char *control;       /* socket, or NULL */
   uint64_t region_bytes;
   bool has_region_bytes; /* said by the user, not the default */
   enum sync_mode sync;
@@ -111,5 +112,9 @@ bool volume_invalid_reason (struct volume *volume, const char *name,
                             char *reason, size_t size);
 
 struct mirror *volume_get_mirror (struct volume *volume);
+
+/* What happens to the volume; lives as long as it. */
+struct events;
+struct events *volume_get_events (struct volume *volume);
 
 #endif /* DM_VOLUME_H */

@@ -16,7 +16,7 @@ set -euo pipefail
 
 top=${abs_top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}
 : "${CC:=cc}" "${CXX:=c++}" "${CLANG_FORMAT:=clang-format}"
-folders='lib plugin tests examples bench'
+folders='lib plugin ctl tests examples bench'
 
 # Lists of files, below the current folder.
 c_files ()
@@ -109,13 +109,14 @@ check_seams ()
   io+='|copy_file_range'
   io+='|f?l?stat|fstatat|statx|ioctl|fcntl|flock|f(?:re|d)?open|mkstemp'
   mapfile -t files < <(house_files_but \
-    'lib/(bdev-file(-io)?|nbd-connection)\.c|plugin/(leg-file|meta-dir)\.c')
+    'lib/(bdev-file(-io)?|nbd-connection)\.c|plugin/(leg-file|line-s[a-z]+|meta-dir)\.c')
   calls 'files belong to bdev-file.c, leg-file.c and meta-dir.c' \
     "(?:$io)(?= ?\\()" "${files[@]}"
 
   io='socket(?:pair)?|accept4?|bind|connect|listen|shutdown|[gs]etsockopt'
   io+='|recv(?:from|m?msg)?|send(?:to|m?msg)?|p?poll|p?select|epoll_\w+|eventfd'
-  mapfile -t files < <(house_files_but 'lib/nbd-connection\.c')
+  mapfile -t files < <(house_files_but \
+    'lib/nbd-connection\.c|plugin/line-(server|socket)\.c')
   calls 'sockets belong to lib/nbd-connection.c' "(?:$io)(?= ?\\()" "${files[@]}"
   mapfile -t files < <(house_files_but 'lib/nbd-[a-z]+\.c')
   matches 'libnbd belongs to lib/nbd-*.c' '^\s*#\s*include\s*<libnbd' \

@@ -25,9 +25,20 @@ refuse 'leg2=' '--help' a.img leg2=b.img
 refuse 'chunk_size=' '--help' a.img chunk_size=4K
 refuse 'a%s%n=|a.s.n' '--help|check the name' a.img 'a%s%n=1'
 refuse 'zzzz' '--help' a.img "${long:0:100000}=1"
-for key in control table; do
-  refuse "$key=" 'leave it out' a.img "$key=1"
-done
+refuse 'table=' 'leave it out' a.img table=1
+
+# The control socket: nothing is made before its place is known to be good.
+mkdir "$TMP/d/open"
+chmod 0777 "$TMP/d/open"
+ln -s nowhere "$TMP/d/link"
+refuse 'control=:' 'give the name of a socket' a.img control=
+refuse 'control=a.img:' 'is no socket; give another name' \
+  a.img b.img meta=meta control=a.img
+refuse 'control=link:' 'is a link; name the socket itself' \
+  a.img meta=meta control=link
+refuse 'control=open/s:' 'make a folder of your own' a.img control=open/s
+refuse 'control=.:' 'name a file that is to be made' a.img control=.
+refuse 'control=no/s:' 'create that first' a.img control=no/s
 
 # Sizes.  Zero and small ones are looked at below, for each key on its own.
 # One key has all kinds of nonsense, the others share its code.

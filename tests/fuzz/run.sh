@@ -50,7 +50,7 @@ common=(lib/block-device.c lib/bdev-uri.c lib/log-sink.c lib/clock.c lib/sync.c
 store=(plugin/exception-store-load.c plugin/exception-store-persistent.c
        plugin/exception-table.c lib/group-sync.c)
 manifest=(plugin/manifest.c)
-config=(plugin/config.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c)
+config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c)
 
 out=$built/tests/fuzz
 mkdir -p "$out"

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include "config.h"
+#include "size-text.h"
 #include "fault-alloc.h"
 #include "manifest.h"
 #include "target-test.h"
@@ -56,12 +57,11 @@ START_TEST (sizes)
   unsigned i;
 
   for (i = 0; i < ARRAY_COUNT (good); ++i) {
-    ck_assert_msg (config_parse_size (good[i].text, &bytes), "%s",
-                   good[i].text);
+    ck_assert_msg (size_parse (good[i].text, &bytes), "%s", good[i].text);
     ck_assert_uint_eq (bytes, good[i].bytes);
   }
   for (i = 0; i < ARRAY_COUNT (bad); ++i)
-    ck_assert_msg (!config_parse_size (bad[i], &bytes), "%s", bad[i]);
+    ck_assert_msg (!size_parse (bad[i], &bytes), "%s", bad[i]);
 }
 END_TEST
 
@@ -264,7 +264,7 @@ END_TEST
 
 START_TEST (keys_of_later_versions_say_so)
 {
-  static const char *const later[] = { "control", "table" };
+  static const char *const later[] = { "table" };
   struct volume_spec spec;
   unsigned i;
 

@@ -1,0 +1,412 @@
+/* What the volume looks like now, and the telling of what has changed.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Every change is noted here once, after it is durable: it is put into what
+ * is shown (struct volume_look) and told as an event in the same step, under
+ * one lock.  So whoever has had the event sees the change, and the volume's
+ * own state, which follows from those of its parts, changes in the same
+ * order for everybody.
+ *
+ * Locks: the look's, inside state_lock of the mirror and manifest_lock;
+ * outside the events' and resync_lock.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bits.h"
+#include "clock.h"
+#include "volume-impl.h"
+
+/* Progress is told, and the rate measured, at most so often. */
+#define PROGRESS_NS NS_PER_SECOND
+
+/*----- words -----------------------------------------------------------*/
+
+const char *
+volume_state_name (enum volume_state state)
+{
+  static const char *const names[] = {
+    [VOLUME_HEALTHY] = "healthy",
+    [VOLUME_DEGRADED] = "degraded",
+    [VOLUME_RESYNCING] = "resyncing",
+    [VOLUME_FAILED] = "failed",
+  };
+
+  return names[state];
+}
+
+const char *
+leg_state_name (enum leg_state state)
+{
+  static const char *const names[] = {
+    [LEG_IN_SYNC] = "insync",
+    [LEG_RECOVERING] = "recovering",
+    [LEG_FAILED] = "failed",
+  };
+
+  return names[state];
+}
+
+const char *
+resync_state_name (enum resync_state state)
+{
+  static const char *const names[] = {
+    [RESYNC_IDLE] = "idle",
+    [RESYNC_RUNNING] = "running",
+    [RESYNC_PAUSED] = "paused",
+  };
+
+  return names[state];
+}
+
+/* Copy TEXT (NULL: nothing) into a buffer, cut if it is too long. */
+static void
+set_text (char *buffer, size_t size, const char *text)
+{
+  (void) snprintf (buffer, size, "%s", text != NULL ? text : "");
+}
+
+/*----- the state of the whole ------------------------------------------*/
+
+static enum volume_state
+state_of (const struct volume_look *look, const struct mirror_status *mirror)
+{
+  bool has_in_sync = false, has_failed = false, is_filling;
+  unsigned i;
+
+  is_filling = mirror->regions_in_sync < mirror->regions_total;
+  for (i = 0; i < look->leg_count; ++i) {
+    has_in_sync = has_in_sync || look->legs[i].state == LEG_IN_SYNC;
+    has_failed = has_failed || look->legs[i].state == LEG_FAILED;
+    is_filling = is_filling || look->legs[i].state == LEG_RECOVERING;
+  }
+  if (!has_in_sync || mirror->flush_error < 0)
+    return VOLUME_FAILED;
+  if (has_failed)
+    return VOLUME_DEGRADED;
+  return is_filling ? VOLUME_RESYNCING : VOLUME_HEALTHY;
+}
+
+/* The parts have changed: has the whole?  The caller holds the look's lock. */
+static void
+look_again_locked (struct volume *v)
+{
+  struct event event = { .type = EVENT_VOLUME_STATE };
+  struct mirror_status mirror;
+  enum volume_state state;
+
+  mirror_get_status (v->mirror, &mirror);
+  state = state_of (&v->look, &mirror);
+  if (state == v->look.state)
+    return;
+  set_text (event.was, sizeof event.was, volume_state_name (v->look.state));
+  set_text (event.state, sizeof event.state, volume_state_name (state));
+  v->look.state = state;
+  events_put (v->events, &event);
+}
+
+void
+volume_look_begin (struct volume *v)
+{
+  struct volume_look *look = &v->look;
+  struct mirror_status mirror;
+  unsigned i;
+
+  mirror_get_status (v->mirror, &mirror);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&look->lock);
+  look->leg_count = mirror.leg_count;
+  for (i = 0; i < mirror.leg_count; ++i) {
+    look->legs[i].state = mirror.legs[i].state;
+    look->legs[i].reason[0] = '\0';
+  }
+  look->state = state_of (look, &mirror);
+}
+
+/*----- what is noted ---------------------------------------------------*/
+
+void
+volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
+                 const char *reason)
+{
+  struct volume_look *look = &v->look;
+  struct event event = { .type = EVENT_LEG_STATE, .has_leg = true, .leg = leg };
+
+  set_text (event.name, sizeof event.name,
+            bdev_name (mirror_leg_bdev (v->mirror, leg)));
+  set_text (event.state, sizeof event.state, leg_state_name (state));
+  set_text (event.reason, sizeof event.reason, reason);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&look->lock);
+  set_text (event.was, sizeof event.was,
+            leg_state_name (look->legs[leg].state));
+  look->legs[leg].state = state;
+  set_text (look->legs[leg].reason, sizeof look->legs[leg].reason, reason);
+  events_put (v->events, &event);
+  look_again_locked (v);
+}
+
+void
+volume_note_snapshot (struct volume *v, enum event_type type, const char *name,
+                      const char *reason)
+{
+  struct event event = { .type = type };
+
+  set_text (event.name, sizeof event.name, name);
+  set_text (event.reason, sizeof event.reason, reason);
+  events_put (v->events, &event);
+}
+
+/* How much is left to copy. */
+static uint64_t
+resync_left (struct volume *v, const struct mirror_status *mirror)
+{
+  uint64_t region = sector_to_bytes (mirror->region_sectors);
+  uint64_t size = sector_to_bytes (mirror_target (v->mirror)->sectors);
+
+  return MIN_OF ((mirror->regions_total - mirror->regions_in_sync) * region,
+                 size);
+}
+
+/* Bring what is told of the resync up to now.  The caller holds the lock. */
+static void
+measure_resync_locked (struct volume *v)
+{
+  struct volume_look *look = &v->look;
+  struct mirror_status mirror;
+  uint64_t left;
+
+  mirror_get_status (v->mirror, &mirror);
+  left = resync_left (v, &mirror);
+  /* Writes that fail everywhere add to it while it goes on. */
+  if (left > look->resync_total_bytes)
+    look->resync_total_bytes = left;
+  look->resync_done_bytes = look->resync_total_bytes - left;
+}
+
+static void
+put_resync_locked (struct volume *v, enum event_type type)
+{
+  struct event event = {
+    .type = type,
+    .has_bytes = true,
+    .done_bytes = v->look.resync_done_bytes,
+    .total_bytes = v->look.resync_total_bytes,
+  };
+
+  events_put (v->events, &event);
+}
+
+static void
+resync_goes_on_locked (struct volume *v)
+{
+  struct volume_look *look = &v->look;
+  uint64_t now = clock_now_ns ();
+  uint64_t elapsed = now - look->rate_since_ns;
+
+  if (elapsed < PROGRESS_NS)
+    return;
+  measure_resync_locked (v);
+  look->rate = 0;
+  if (look->resync_done_bytes > look->rate_since_bytes)
+    look->rate = (uint64_t) ((double) (look->resync_done_bytes -
+                                       look->rate_since_bytes) *
+                             (double) NS_PER_SECOND / (double) elapsed);
+  look->rate_since_ns = now;
+  look->rate_since_bytes = look->resync_done_bytes;
+  put_resync_locked (v, EVENT_RESYNC_PROGRESS);
+}
+
+void
+volume_note (void *opaque, enum mirror_note note)
+{
+  struct volume *v = opaque;
+  struct volume_look *look = &v->look;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&look->lock);
+  switch (note) {
+  case MIRROR_RESYNC_BEGINS:
+    look->is_resyncing = true;
+    look->resync_total_bytes = 0;
+    look->rate = 0;
+    look->rate_since_ns = clock_now_ns ();
+    measure_resync_locked (v);
+    look->rate_since_bytes = look->resync_done_bytes;
+    put_resync_locked (v, EVENT_RESYNC_STARTED);
+    break;
+  case MIRROR_RESYNC_GOES_ON:
+    resync_goes_on_locked (v);
+    return; /* a region less says nothing of the whole */
+  case MIRROR_RESYNC_ENDS:
+    look->is_resyncing = false;
+    look->rate = 0;
+    measure_resync_locked (v);
+    put_resync_locked (v, EVENT_RESYNC_FINISHED);
+    break;
+  case MIRROR_FLUSH_FAILED:
+    break;
+  }
+  look_again_locked (v);
+}
+
+/*----- looking ---------------------------------------------------------*/
+
+static void
+get_resync (struct volume *v, const struct mirror_status *mirror,
+            struct volume_status *status)
+{
+  struct volume_look *look = &v->look;
+  uint64_t left;
+
+  status->resync = mirror->is_resyncing ? RESYNC_RUNNING : RESYNC_IDLE;
+  if (look->is_resyncing)
+    measure_resync_locked (v);
+  status->resync_total_bytes = look->resync_total_bytes;
+  status->resync_done_bytes = look->resync_done_bytes;
+  status->resync_rate = look->rate;
+  left = look->resync_total_bytes - look->resync_done_bytes;
+  status->has_eta = status->resync == RESYNC_RUNNING && look->rate > 0;
+  if (status->has_eta)
+    status->eta_seconds = div_round_up (left, look->rate);
+}
+
+static void
+get_mirror (struct volume *v, struct volume_status *status)
+{
+  struct mirror_status mirror;
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  mirror_get_status (v->mirror, &mirror);
+  /* Writes that fail everywhere put regions out of sync, silently. */
+  look_again_locked (v);
+  status->state = v->look.state;
+  status->leg_count = v->look.leg_count;
+  status->region_bytes = sector_to_bytes (mirror.region_sectors);
+  status->regions_total = mirror.regions_total;
+  status->regions_in_sync = mirror.regions_in_sync;
+  for (i = 0; i < status->leg_count; ++i) {
+    const struct mirror_leg_status *m = &mirror.legs[i];
+    struct volume_leg_status *leg = &status->legs[i];
+
+    leg->spec = bdev_name (mirror_leg_bdev (v->mirror, i));
+    leg->state = v->look.legs[i].state;
+    leg->is_write_mostly = m->is_write_mostly;
+    leg->reads = m->reads;
+    leg->writes = m->writes;
+    leg->read_bytes = m->read_bytes;
+    leg->write_bytes = m->write_bytes;
+    leg->read_errors = m->read_errors;
+    leg->write_errors = m->write_errors;
+    leg->flush_errors = m->flush_errors;
+    set_text (leg->reason, sizeof leg->reason, v->look.legs[i].reason);
+  }
+  get_resync (v, &mirror, status);
+}
+
+static struct snapshot *
+find_snapshot (struct volume *v, const char *name)
+{
+  unsigned i;
+
+  for (i = 0; i < v->snapshot_count; ++i)
+    if (v->snapshots[i] != NULL &&
+        strcmp (snapshot_name (v->snapshots[i]), name) == 0)
+      return v->snapshots[i];
+  return NULL;
+}
+
+static int
+get_snapshot (struct volume *v, const struct manifest_snapshot *m,
+              const char *origin, struct volume_snapshot_status *s)
+{
+  struct snapshot *snapshot = find_snapshot (v, m->name);
+  struct snapshot_status status = { 0 };
+
+  s->name = strdup (m->name);
+  s->created = strdup (m->created);
+  s->origin = strdup (origin);
+  if (s->name == NULL || s->created == NULL || s->origin == NULL)
+    return -ENOMEM;
+  if (m->reason != NULL && (s->reason = strdup (m->reason)) == NULL)
+    return -ENOMEM;
+  s->is_read_only = m->is_read_only;
+  s->chunk_bytes = m->chunk_bytes;
+  s->is_valid = m->state == SNAPSHOT_VALID;
+  if (snapshot == NULL) /* broken, and nobody needs what it holds */
+    return 0;
+  s->is_valid = s->is_valid && snapshot_is_valid (snapshot);
+  snapshot_get_status (snapshot, &status);
+  s->chunks = status.chunks;
+  s->used_bytes = sector_to_bytes (status.used_sectors);
+  s->store_bytes = sector_to_bytes (status.store_sectors);
+  return 0;
+}
+
+/* The caller holds manifest_lock. */
+static int
+get_snapshots (struct volume *v, struct volume_status *status)
+{
+  const struct manifest *m = v->manifest;
+  const char *origin = "";
+  unsigned i;
+
+  status->snapshots = calloc (m->snapshot_count + 1,
+                              sizeof status->snapshots[0]);
+  if (status->snapshots == NULL)
+    return -ENOMEM;
+  for (i = m->snapshot_count; i-- > 0;) {
+    const struct manifest_snapshot *s = &m->snapshots[i];
+    int r;
+
+    if (s->state == SNAPSHOT_CREATING)
+      continue; /* it is not there yet, or not any more */
+    r = get_snapshot (v, s, origin,
+                      &status->snapshots[status->snapshot_count++]);
+    if (r < 0)
+      return r;
+    origin = s->name;
+  }
+  return 0;
+}
+
+int
+volume_get_status (struct volume *volume, struct volume_status *status)
+{
+  int r = 0;
+
+  memset (status, 0, sizeof *status);
+  status->size_bytes = sector_to_bytes (
+    mirror_target (volume->mirror)->sectors);
+  status->is_read_only = volume->is_read_only;
+  if (volume->dir != NULL)
+    status->meta = meta_dir_path (volume->dir);
+  get_mirror (volume, status);
+  if (volume->manifest != NULL) {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->manifest_lock);
+    status->generation = volume->manifest->generation;
+    r = get_snapshots (volume, status);
+  }
+  if (r < 0)
+    volume_status_free (status);
+  return r;
+}
+
+void
+volume_status_free (struct volume_status *status)
+{
+  unsigned i;
+
+  for (i = 0; i < status->snapshot_count; ++i) {
+    free (status->snapshots[i].name);
+    free (status->snapshots[i].created);
+    free (status->snapshots[i].reason);
+    free (status->snapshots[i].origin);
+  }
+  free (status->snapshots);
+  status->snapshots = NULL;
+  status->snapshot_count = 0;
+}
