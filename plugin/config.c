@@ -22,9 +22,6 @@
 #define MAX_REGION_BYTES (UINT64_C (1) << 30)
 #define DEFAULT_LEG_TIMEOUT_MS 30000
 #define MAX_LEG_TIMEOUT 86400 /* seconds: a day */
-#define MIN_CHUNK_BYTES 4096
-#define MAX_CHUNK_BYTES \
-  ((uint64_t) EXCEPTION_STORE_MAX_CHUNK_SECTORS * SECTOR_SIZE)
 
 /* Values quoted in messages are cut to this. */
 #define QUOTE "%.80s"
@@ -325,8 +322,8 @@ set_leg_timeout (struct volume_spec *spec, const char *value)
 static int
 set_chunk_size (struct volume_spec *spec, const char *value)
 {
-  return set_power_of_2 ("chunk-size", value, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES,
-                         &spec->chunk_bytes);
+  return set_power_of_2 ("chunk-size", value, VOLUME_MIN_CHUNK_BYTES,
+                         VOLUME_MAX_CHUNK_BYTES, &spec->chunk_bytes);
 }
 
 static int

@@ -31,9 +31,9 @@ static const char *const leg_states[] = {
 };
 
 static const char *const snapshot_states[] = {
-  [SNAPSHOT_CREATING] = "creating",
-  [SNAPSHOT_VALID] = "valid",
-  [SNAPSHOT_INVALID] = "invalid",
+  [SNAPSHOT_CREATING] = "creating", [SNAPSHOT_VALID] = "valid",
+  [SNAPSHOT_INVALID] = "invalid",   [SNAPSHOT_REMOVING] = "removing",
+  [SNAPSHOT_MERGING] = "merging",
 };
 
 /*----- the structure ---------------------------------------------------*/

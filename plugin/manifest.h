@@ -33,6 +33,8 @@ enum manifest_snapshot_state {
   SNAPSHOT_CREATING, /* or being discarded: the store may be anything */
   SNAPSHOT_VALID,
   SNAPSHOT_INVALID,
+  SNAPSHOT_REMOVING, /* invalid; what it holds is being handed down */
+  SNAPSHOT_MERGING,  /* the volume is being rolled back to it */
 };
 
 struct manifest_snapshot {

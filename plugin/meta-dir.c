@@ -330,6 +330,15 @@ meta_dir_open_store (struct meta_dir *dir, const char *name,
 }
 
 int
+meta_dir_rename_file (struct meta_dir *dir, const char *name,
+                      const char *new_name)
+{
+  if (renameat (dir->fd, name, dir->fd, new_name) == -1)
+    return -errno;
+  return sync_dir (dir);
+}
+
+int
 meta_dir_remove_file (struct meta_dir *dir, const char *name)
 {
   if (unlinkat (dir->fd, name, 0) == -1)

@@ -67,6 +67,12 @@ int meta_dir_create_store (struct meta_dir *dir, const char *name,
 int meta_dir_open_store (struct meta_dir *dir, const char *name,
                          struct block_device **bdev);
 
+/* Give a file another name, which no other has, durably.  After an error it
+ * has either.
+ */
+int meta_dir_rename_file (struct meta_dir *dir, const char *name,
+                          const char *new_name);
+
 /* Remove a file, durably.  An absent one is no error. */
 int meta_dir_remove_file (struct meta_dir *dir, const char *name);
 

@@ -178,19 +178,17 @@ dm_dump_plugin (void)
 /*----- exports ---------------------------------------------------------*/
 
 static int
+add_export (void *opaque, const char *name, const char *description)
+{
+  return nbdkit_add_export (opaque, name, description);
+}
+
+static int
 dm_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
-  unsigned i;
-
   (void) readonly;
   (void) is_tls;
-  for (i = 0; i < volume_device_count (volume); ++i) {
-    const struct volume_device *d = volume_get_device (volume, i);
-
-    if (nbdkit_add_export (exports, d->name, d->description) == -1)
-      return -1;
-  }
-  return 0;
+  return volume_each_export (volume, add_export, exports);
 }
 
 static const char *
@@ -206,38 +204,22 @@ dm_open (int readonly)
 {
   const char *name = nbdkit_export_name ();
   struct volume_device *d;
-  char reason[256];
   int r;
 
   if (name == NULL)
     return NULL;
-  if (volume_invalid_reason (volume, name, reason, sizeof reason)) {
-    nbdkit_error ("export '%s': the snapshot is invalid: %s", name, reason);
-    nbdkit_set_error (EIO);
+  r = volume_device_open (volume, name, !readonly, &d);
+  if (r < 0) {
+    nbdkit_set_error (-r);
     return NULL;
-  }
-  d = volume_find_device (volume, name);
-  if (d == NULL) {
-    /* The name is a stranger's: it is cut, and never a format. */
-    nbdkit_error ("export '%.80s': there is none of that name; "
-                  "'nbdinfo --list' shows them",
-                  name);
-    nbdkit_set_error (ENOENT);
-    return NULL;
-  }
-  if (d->snapshot != NULL && !snapshot_is_valid (d->snapshot)) {
-    nbdkit_error ("export '%s': its store is marked invalid", d->name);
-    nbdkit_set_error (EIO);
-    return NULL;
-  }
-  if (!readonly && !d->is_read_only) {
-    r = volume_start (volume);
-    if (r < 0) {
-      nbdkit_set_error (-r);
-      return NULL;
-    }
   }
   return d;
+}
+
+static void
+dm_close (void *handle)
+{
+  volume_device_close (handle);
 }
 
 static const char *
@@ -571,6 +553,7 @@ static struct nbdkit_plugin plugin = {
   .list_exports = dm_list_exports,
   .default_export = dm_default_export,
   .open = dm_open,
+  .close = dm_close,
   .export_description = dm_export_description,
   .get_size = dm_get_size,
   .block_size = dm_block_size,

@@ -36,6 +36,7 @@
 /* One thread's work on one window. */
 struct window {
   struct snapshot *s;
+  struct snapshot_origin *origin; /* if anything is claimed */
   uint64_t first;
   uint64_t last;
   unsigned claim_count;
@@ -67,14 +68,18 @@ is_pending_locked (struct snapshot *s, uint64_t chunk)
   return false;
 }
 
-/* Claim all chunks of the window that are neither safe nor pending. */
-static void
+/* Claim all chunks of the window that are neither safe nor pending.  Returns
+ * 0, or -ESTALE: the snapshot takes no more.
+ */
+static int
 claim_chunks (struct window *w)
 {
   struct snapshot *s = w->s;
   uint64_t chunk;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
+  if (atomic_load (&s->is_leaving))
+    return -ESTALE;
   for (chunk = w->first; chunk <= w->last; ++chunk) {
     struct pending *claim = &w->claims[w->claim_count];
 
@@ -85,6 +90,12 @@ claim_chunks (struct window *w)
     list_push_back (pending_bucket (s, chunk), &claim->link);
     w->claim_count++;
   }
+  s->pending_count += w->claim_count;
+  if (w->claim_count > 0) {
+    w->origin = s->origin;
+    w->origin->users++;
+  }
+  return 0;
 }
 
 /* Give all claims back, done or not. */
@@ -97,6 +108,8 @@ release_claims (struct window *w)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
   for (i = 0; i < w->claim_count; ++i)
     list_remove (&w->claims[i].link);
+  s->pending_count -= w->claim_count;
+  w->origin->users--;
   cond_broadcast (&s->changed);
 }
 
@@ -136,7 +149,7 @@ start_run (struct window *w, unsigned first, unsigned count)
   sector_t length = (sector_t) count << s->chunk_shift;
   /* The last chunk of a device may be short. */
   struct io_region from = {
-    .bdev = s->origin_bdev,
+    .bdev = w->origin->bdev,
     .sector = sector,
     .count = MIN_OF (length, s->target.sectors - sector),
   };
@@ -274,6 +287,34 @@ publish (struct window *w)
   return 0;
 }
 
+/* Say that the store becomes full, once for each of a few marks. */
+static void
+warn_of_fill (struct snapshot *s)
+{
+  static const unsigned marks[] = { 80, 90, 95 };
+  unsigned warned = atomic_load (&s->fill_warned), i = ARRAY_COUNT (marks);
+  struct exception_store_usage usage;
+  unsigned percent;
+
+  if (!s->can_be_full || warned >= marks[i - 1])
+    return;
+  exception_store_get_usage (s->store, &usage);
+  percent = (unsigned) (usage.used_sectors * 100 / usage.total_sectors);
+  while (i > 0 && percent < marks[i - 1])
+    i--;
+  if (i == 0)
+    return;
+  while (warned < marks[i - 1]) {
+    /* Who raises it says so. */
+    if (!atomic_compare_exchange_weak (&s->fill_warned, &warned, marks[i - 1]))
+      continue;
+    log_warning ("snapshot %s: %u%% of its store are used; remove it, or it "
+                 "will be full",
+                 snapshot_name (s), percent);
+    return;
+  }
+}
+
 static int
 copy_claims (struct window *w)
 {
@@ -297,6 +338,7 @@ copy_claims (struct window *w)
               errno_text (r));
     return r;
   }
+  warn_of_fill (w->s);
   return publish (w);
 }
 
@@ -321,9 +363,8 @@ snapshot_copy_chunks (struct snapshot *s, uint64_t first, uint64_t last,
       .last = MIN_OF (last, first + WINDOW_CHUNKS - 1),
       .why = why,
     };
-    int r = 0;
+    int r = claim_chunks (&w);
 
-    claim_chunks (&w);
     if (w.claim_count > 0) {
       r = copy_claims (&w);
       release_claims (&w);

@@ -14,7 +14,7 @@
  * (3) a read that finds the snapshot valid after it has read, has read
  *     the frozen image: see snapshot_read.
  *
- * States: VALID -> BROKEN [break_snapshot], for ever.
+ * States: VALID -> BROKEN [snapshot_break], for ever.
  *
  * Locks: break_lock before nothing else of ours; `lock` is a leaf.  A lock
  * of a snapshot is never held while calling into its origin or the next
@@ -48,9 +48,8 @@ snapshot_of_view (struct target *t)
 
 /*----- breaking --------------------------------------------------------*/
 
-/* Give the snapshot up, durably.  Returns 0 once it is broken. */
-static int
-break_snapshot (struct snapshot *s, const char *why)
+int
+snapshot_break (struct snapshot *s, const char *why)
 {
   int r;
 
@@ -62,7 +61,7 @@ break_snapshot (struct snapshot *s, const char *why)
   if (r < 0) {
     log_error ("snapshot %s: %s; that it is lost cannot be recorded (%s), "
                "so the client gets an error",
-               s->name, why, errno_text (r));
+               snapshot_name (s), why, errno_text (r));
     return r;
   }
   /* The header is for the kernel, and for those who have lost the
@@ -71,10 +70,10 @@ break_snapshot (struct snapshot *s, const char *why)
   r = exception_store_invalidate (s->store);
   if (r < 0)
     log_warning ("snapshot %s: the COW store cannot be marked invalid: %s",
-                 s->name, errno_text (r));
+                 snapshot_name (s), errno_text (r));
   atomic_store (&s->is_broken, true);
   log_error ("snapshot %s: %s; the snapshot is invalid, the volume goes on",
-             s->name, why);
+             snapshot_name (s), why);
   return 0;
 }
 
@@ -85,12 +84,12 @@ static int
 handle_cow_error (struct snapshot *s, int error, const char *why)
 {
   if (s->on_cow_error == BREAK_SNAPSHOT)
-    return break_snapshot (s, why);
+    return snapshot_break (s, why);
   /* Told the first time, and then ever less often. */
   if (is_power_of_2 (atomic_fetch_add (&s->refused_writes, 1) + 1))
     log_error ("snapshot %s: %s; a write to the volume was refused, because "
                "of on-cow-error=break-guest-write",
-               s->name, why);
+               snapshot_name (s), why);
   return error;
 }
 
@@ -136,7 +135,10 @@ snapshot_preserve (struct snapshot *s, sector_t sector, sector_t count)
         chunk = end + 1;
         continue;
       }
-      r = handle_cow_error (s, r, why);
+      if (!atomic_load (&s->is_leaving))
+        r = handle_cow_error (s, r, why);
+      else
+        r = 0;
       if (r < 0)
         return r;
       continue; /* it is broken now; what it has got is safe */
@@ -161,9 +163,35 @@ snapshot_settle (struct snapshot *snapshot)
             errno_text (r));
   if (!atomic_load (&snapshot->is_broken))
     return handle_cow_error (snapshot, r, why);
-  log_error ("snapshot %s: %s; older ones need what is in it", snapshot->name,
-             why);
+  log_error ("snapshot %s: %s; older ones need what is in it",
+             snapshot_name (snapshot), why);
   return r;
+}
+
+/*----- requests of the snapshot's own clients --------------------------*/
+
+/* Returns 0, and then request_end follows; or -EIO: it is invalid. */
+static int
+request_begin (struct snapshot *s)
+{
+  atomic_fetch_add (&s->requests, 1);
+  if (!atomic_load (&s->is_broken))
+    return 0;
+  snapshot_request_end (s);
+  return -EIO;
+}
+
+/* Returns RESULT, but -EIO if the snapshot has become invalid. */
+static int
+request_end (struct snapshot *s, int result)
+{
+  /* Once the snapshot is broken, and not before, the origin may be
+   * overwritten without regard to our read: so this is asked again.
+   */
+  if (result == 0 && atomic_load (&s->is_broken))
+    result = -EIO;
+  snapshot_request_end (s);
+  return result;
 }
 
 /*----- reading ---------------------------------------------------------*/
@@ -216,6 +244,8 @@ piece_begin (struct snapshot *s, sector_t sector, sector_t count,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
   piece = first_piece_locked (s, sector, count);
   if (!piece.is_mapped) {
+    tracked->origin = s->origin;
+    tracked->origin->users++;
     tracked->first = snapshot_chunk_of (s, sector);
     tracked->last = snapshot_chunk_of (s, sector + piece.count - 1);
     list_push_back (&s->tracked, &tracked->link);
@@ -231,6 +261,7 @@ piece_end (struct snapshot *s, const struct piece *piece,
     return;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
   list_remove (&tracked->link);
+  tracked->origin->users--;
   cond_broadcast (&s->changed);
 }
 
@@ -245,8 +276,9 @@ view_read (struct target *t, void *buffer, sector_t sector, sector_t count)
     struct tracked_read tracked;
     struct piece piece = piece_begin (s, sector, count, &tracked);
 
-    r = piece.is_mapped ? read_cow (s, p, &piece)
-                        : target_read (s->origin, p, sector, piece.count);
+    r = piece.is_mapped
+          ? read_cow (s, p, &piece)
+          : target_read (tracked.origin->target, p, sector, piece.count);
     piece_end (s, &piece, &tracked);
     p += sector_to_bytes (piece.count);
     sector += piece.count;
@@ -259,15 +291,11 @@ static int
 snapshot_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
   struct snapshot *s = snapshot_of (t);
-  int r;
+  int r = request_begin (s);
 
-  if (atomic_load (&s->is_broken))
-    return -EIO;
-  r = view_read (&s->view, buffer, sector, count);
-  /* Once the snapshot is broken, and not before, the origin may be
-   * overwritten without regard to our read: so this is asked again.
-   */
-  return atomic_load (&s->is_broken) ? -EIO : r;
+  if (r < 0)
+    return r;
+  return request_end (s, view_read (&s->view, buffer, sector, count));
 }
 
 static int
@@ -282,7 +310,8 @@ view_extent (struct target *t, sector_t sector, sector_t count,
    */
   int r = piece.is_mapped
             ? bdev_extent (s->cow, piece.sector, piece.count, extent)
-            : target_extent (s->origin, sector, piece.count, extent);
+            : target_extent (tracked.origin->target, sector, piece.count,
+                             extent);
 
   piece_end (s, &piece, &tracked);
   return r;
@@ -293,12 +322,11 @@ snapshot_extent (struct target *t, sector_t sector, sector_t count,
                  struct bdev_extent *extent)
 {
   struct snapshot *s = snapshot_of (t);
-  int r;
+  int r = request_begin (s);
 
-  if (atomic_load (&s->is_broken))
-    return -EIO;
-  r = view_extent (&s->view, sector, count, extent);
-  return atomic_load (&s->is_broken) ? -EIO : r;
+  if (r < 0)
+    return r;
+  return request_end (s, view_extent (&s->view, sector, count, extent));
 }
 
 /*----- writing to a snapshot -------------------------------------------*/
@@ -310,20 +338,17 @@ static int
 prepare_write (struct snapshot *s, sector_t sector, sector_t count)
 {
   char why[SNAPSHOT_WHY_BYTES];
-  int r;
+  int r = snapshot_preserve (s->below, sector, count);
 
-  if (s->is_read_only)
-    return -EROFS;
-  if (atomic_load (&s->is_broken))
-    return -EIO;
-  r = snapshot_preserve (s->below, sector, count);
   if (r < 0)
     return r;
   r = snapshot_copy_chunks (s, snapshot_chunk_of (s, sector),
                             snapshot_chunk_of (s, sector + count - 1), why);
+  if (r == -ESTALE)
+    return -EIO;
   if (r < 0 && is_power_of_2 (atomic_fetch_add (&s->refused_writes, 1) + 1))
-    log_error ("snapshot %s: %s; a write to the snapshot was refused", s->name,
-               why);
+    log_error ("snapshot %s: %s; a write to the snapshot was refused",
+               snapshot_name (s), why);
   return r;
 }
 
@@ -345,8 +370,11 @@ snapshot_write (struct target *t, const void *buffer, sector_t sector,
 {
   struct snapshot *s = snapshot_of (t);
   const char *p = buffer;
-  int r = prepare_write (s, sector, count);
+  int r = s->is_read_only ? -EROFS : request_begin (s);
 
+  if (r < 0)
+    return r;
+  r = prepare_write (s, sector, count);
   while (r == 0 && count > 0) {
     struct piece piece = first_store_piece (s, sector, count);
     struct iovec iov = { (void *) p, sector_to_bytes (piece.count) };
@@ -356,7 +384,7 @@ snapshot_write (struct target *t, const void *buffer, sector_t sector,
     sector += piece.count;
     count -= piece.count;
   }
-  return r == 0 && atomic_load (&s->is_broken) ? -EIO : r;
+  return request_end (s, r);
 }
 
 static int
@@ -365,8 +393,11 @@ snapshot_zero (struct target *t, sector_t sector, sector_t count,
 {
   struct snapshot *s = snapshot_of (t);
   bool is_first = true;
-  int r = prepare_write (s, sector, count);
+  int r = s->is_read_only ? -EROFS : request_begin (s);
 
+  if (r < 0)
+    return r;
+  r = prepare_write (s, sector, count);
   while (r == 0 && count > 0) {
     struct piece piece = first_store_piece (s, sector, count);
 
@@ -378,20 +409,19 @@ snapshot_zero (struct target *t, sector_t sector, sector_t count,
     sector += piece.count;
     count -= piece.count;
   }
-  return r == 0 && atomic_load (&s->is_broken) ? -EIO : r;
+  return request_end (s, r);
 }
 
 static int
 snapshot_flush (struct target *t)
 {
   struct snapshot *s = snapshot_of (t);
+  int r = request_begin (s);
 
-  if (atomic_load (&s->is_broken))
-    return -EIO;
-  return bdev_flush (s->cow);
+  return r < 0 ? r : request_end (s, bdev_flush (s->cow));
 }
 
-static const struct target_ops snapshot_ops = {
+const struct target_ops snapshot_ops = {
   .name = "snapshot",
   .read = snapshot_read,
   .write = snapshot_write,
@@ -422,7 +452,7 @@ view_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
   return -EROFS;
 }
 
-static const struct target_ops view_ops = {
+const struct target_ops snapshot_view_ops = {
   .name = "snapshot view",
   .read = view_read,
   .write = view_write,
@@ -430,181 +460,3 @@ static const struct target_ops view_ops = {
   .zero = view_zero,
   .extent = view_extent,
 };
-
-/*----- life ------------------------------------------------------------*/
-
-static int
-load_exception (void *opaque, const struct exception *exception)
-{
-  struct snapshot *s = opaque;
-  uint64_t chunk = exception->old_chunk;
-  int r = exception_table_insert (s->table, chunk, exception->new_chunk);
-
-  if (r == 0)
-    s->safe[chunk / 64] |= UINT64_C (1) << chunk % 64;
-  return r;
-}
-
-/* Open the store and make the tables that its chunk size asks for. */
-static int
-open_store (struct snapshot *s)
-{
-  int r = exception_store_open (s->cow, s->target.sectors, &s->store);
-
-  if (r < 0)
-    return r;
-  s->chunk_sectors = exception_store_chunk_sectors (s->store);
-  s->chunk_shift = log2_of (s->chunk_sectors);
-  s->chunk_count = div_round_up (s->target.sectors, s->chunk_sectors);
-  if (!exception_store_is_valid (s->store))
-    atomic_store (&s->is_broken, true);
-
-  r = exception_table_create (s->chunk_count, &s->table);
-  if (r < 0)
-    goto err_close_store;
-  s->safe = calloc (s->chunk_count / 64 + 1, sizeof s->safe[0]);
-  if (s->safe == NULL) {
-    r = -ENOMEM;
-    goto err_destroy_table;
-  }
-  r = exception_store_load (s->store, load_exception, s);
-  if (r < 0)
-    goto err_free_safe;
-  return 0;
-
-err_free_safe:
-  free (s->safe);
-err_destroy_table:
-  exception_table_destroy (s->table);
-err_close_store:
-  exception_store_close (s->store);
-  return r;
-}
-
-int
-snapshot_open (const struct snapshot_params *params, struct snapshot **snapshot)
-{
-  struct snapshot *s = calloc (1, sizeof *s);
-  unsigned i;
-  int r;
-
-  if (s == NULL)
-    return -ENOMEM;
-  s->target.ops = &snapshot_ops;
-  s->target.sectors = params->origin->sectors;
-  s->view.ops = &view_ops;
-  s->view.sectors = params->origin->sectors;
-  s->is_read_only = params->is_read_only;
-  s->is_broken = !params->is_valid;
-  s->on_cow_error = params->on_cow_error;
-  s->broken = params->broken;
-  s->opaque = params->opaque;
-  s->origin = params->origin;
-  s->cow = params->cow;
-  s->name = strdup (params->name);
-  if (s->name == NULL) {
-    r = -ENOMEM;
-    goto err_free_snapshot;
-  }
-  r = target_bdev_create (s->origin, &s->origin_bdev);
-  if (r < 0)
-    goto err_free_name;
-  r = open_store (s);
-  if (r < 0)
-    goto err_close_origin;
-
-  mutex_init (&s->break_lock);
-  mutex_init (&s->lock);
-  cond_init (&s->changed);
-  for (i = 0; i < PENDING_BUCKETS; ++i)
-    list_init (&s->pending[i]);
-  list_init (&s->tracked);
-  *snapshot = s;
-  return 0;
-
-err_close_origin:
-  bdev_close (s->origin_bdev);
-err_free_name:
-  free (s->name);
-err_free_snapshot:
-  free (s);
-  return r;
-}
-
-void
-snapshot_close (struct snapshot *snapshot)
-{
-  unsigned i;
-
-  if (snapshot == NULL)
-    return;
-  assert (list_is_empty (&snapshot->tracked));
-  for (i = 0; i < PENDING_BUCKETS; ++i)
-    assert (list_is_empty (&snapshot->pending[i]));
-  exception_store_close (snapshot->store);
-  exception_table_destroy (snapshot->table);
-  free (snapshot->safe);
-  bdev_close (snapshot->origin_bdev);
-  bdev_close (snapshot->cow);
-  cond_destroy (&snapshot->changed);
-  mutex_destroy (&snapshot->lock);
-  mutex_destroy (&snapshot->break_lock);
-  free (snapshot->name);
-  free (snapshot);
-}
-
-void
-snapshot_set_below (struct snapshot *snapshot, struct snapshot *below)
-{
-  snapshot->below = below;
-}
-
-void
-snapshot_set_kcopyd (struct snapshot *snapshot, struct kcopyd_client *kcopyd)
-{
-  snapshot->kcopyd = kcopyd;
-}
-
-struct target *
-snapshot_target (struct snapshot *snapshot)
-{
-  return &snapshot->target;
-}
-
-struct target *
-snapshot_view (struct snapshot *snapshot)
-{
-  return &snapshot->view;
-}
-
-const char *
-snapshot_name (const struct snapshot *snapshot)
-{
-  return snapshot->name;
-}
-
-bool
-snapshot_is_valid (struct snapshot *snapshot)
-{
-  return !atomic_load (&snapshot->is_broken);
-}
-
-bool
-snapshot_is_read_only (const struct snapshot *snapshot)
-{
-  return snapshot->is_read_only;
-}
-
-void
-snapshot_get_status (struct snapshot *snapshot, struct snapshot_status *status)
-{
-  struct exception_store_usage usage;
-
-  exception_store_get_usage (snapshot->store, &usage);
-  status->chunk_sectors = snapshot->chunk_sectors;
-  status->used_sectors = usage.used_sectors;
-  status->store_sectors = usage.total_sectors;
-  status->metadata_sectors = usage.metadata_sectors;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&snapshot->lock);
-  status->chunks = exception_table_count (snapshot->table);
-}

@@ -51,15 +51,51 @@ struct snapshot_params {
 int snapshot_open (const struct snapshot_params *params,
                    struct snapshot **snapshot);
 
-/* Close it and its device.  Nothing is in flight, and older snapshots are
- * closed.  NULL is ignored.
+/* Close it and its device, and drop the first reference.  Nobody preserves
+ * anything in it, nor reads through it: older snapshots are closed, or have
+ * another origin.  Its own clients get -EIO from now on.  NULL is ignored.
  */
 void snapshot_close (struct snapshot *snapshot);
 
-/* The next older snapshot, whose origin this is, or NULL.  Set before any
- * I/O.
+/* A reference, beside the one that snapshot_close drops, keeps the structure
+ * for those that still have the target.
+ */
+struct snapshot *snapshot_get (struct snapshot *snapshot);
+void snapshot_put (struct snapshot *snapshot);
+
+/* The next older snapshot, whose origin this is, or NULL.  Set while nobody
+ * writes to the snapshot or to what is above it.
  */
 void snapshot_set_below (struct snapshot *snapshot, struct snapshot *below);
+struct snapshot *snapshot_get_below (struct snapshot *snapshot);
+
+/* Another next newer device, which reads the same: made first, because
+ * that may fail (0 or -ENOMEM), and then switched to.  The switch waits for
+ * what still uses the old one, and destroys it.
+ */
+struct snapshot_origin;
+int snapshot_origin_create (struct target *target,
+                            struct snapshot_origin **origin);
+void snapshot_origin_destroy (struct snapshot_origin *origin);
+void snapshot_switch_origin (struct snapshot *snapshot,
+                             struct snapshot_origin *origin);
+struct target *snapshot_origin_target (struct snapshot *snapshot);
+
+/* Make it invalid, durably, for the reason WHY. */
+int snapshot_break (struct snapshot *snapshot, const char *why);
+
+/* Begin to leave the chain: the snapshot is invalid from now on, and chunks
+ * that it lacks go to the next older one.  That it leaves has been recorded.
+ * Waits until no request of its clients and no copy to it is going on.
+ */
+void snapshot_leave (struct snapshot *snapshot);
+
+/* Give the next older snapshots what only this one has, which is leaving:
+ * one run of chunks from *CHUNK on, which moves on.  Returns 1, 0 when there
+ * are no more, or an error: an older one must not break (BREAK_GUEST_WRITE)
+ * and cannot take it; then *CHUNK is where it was.
+ */
+int snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk);
 
 /* Copies are made by KCOPYD, which outlives all I/O.  Needed before the
  * first write to the snapshot or to what is above it.
@@ -93,6 +129,12 @@ struct target *snapshot_view (struct snapshot *snapshot);
 int snapshot_preserve (struct snapshot *snapshot, sector_t sector,
                        sector_t count);
 
+/* Another name: a copy is kept until the snapshot's end, so that who reads
+ * the name need not lock.  NULL: no memory.  Then it can be made the name.
+ * One caller at a time.
+ */
+const char *snapshot_keep_name (struct snapshot *snapshot, const char *name);
+void snapshot_set_name (struct snapshot *snapshot, const char *kept);
 const char *snapshot_name (const struct snapshot *snapshot);
 bool snapshot_is_valid (struct snapshot *snapshot);
 bool snapshot_is_read_only (const struct snapshot *snapshot);
@@ -101,6 +143,7 @@ struct snapshot_status {
   sector_t chunk_sectors;
   uint64_t chunks; /* copied so far */
   sector_t used_sectors, store_sectors, metadata_sectors;
+  unsigned refused_writes; /* because the store was full or failed */
 };
 
 void snapshot_get_status (struct snapshot *snapshot,

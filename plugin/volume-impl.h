@@ -12,6 +12,7 @@
 #include "manifest.h"
 #include "meta-dir.h"
 #include "sync.h"
+#include "volume-admin-snapshots.h"
 #include "volume-status.h"
 #include "volume.h"
 
@@ -35,17 +36,43 @@ struct volume_look {
   uint64_t rate;
 };
 
+/* Works off, in the background, what was asked for: volume-chain.c. */
+struct chain_worker {
+  struct mutex lock; /* all below; a leaf */
+  struct cond changed;
+  struct thread thread;
+  bool is_running;
+  bool must_stop;
+  bool has_work;
+  bool is_idle; /* nothing is left to do */
+};
+
 struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
   bool is_read_only;
   const char *read_only_reason;
   struct mirror *mirror;
   struct origin *origin;
-  unsigned snapshot_count;
-  struct snapshot **snapshots; /* newest first; NULL: dead, not needed */
-  unsigned device_count;
-  struct volume_device *devices;
   struct kcopyd_client *kcopyd; /* of the snapshots, once started */
+
+  /* What new snapshots are like unless asked for otherwise. */
+  uint64_t chunk_bytes;
+  uint64_t cow_bytes; /* 0: enough for every chunk */
+  enum on_cow_error on_cow_error;
+
+  /* The snapshots: what is known of them (the manifest, if there is one), and,
+   * at the same index, what they are; NULL: dead, and not needed.  The
+   * array changes under admin_lock and manifest_lock, once started.
+   */
+  struct manifest *records;
+  struct snapshot *snapshots[MANIFEST_MAX_SNAPSHOTS];
+  struct chain_worker worker;
+
+  /* The devices, the volume first, then the snapshots, newest first.  A leaf.
+   * Changed under admin_lock, too.
+   */
+  struct mutex device_lock;
+  struct list devices;
 
   /* Serialises what administrators do (volume-admin.h).  Outside all other
    * locks.
@@ -84,6 +111,8 @@ void volume_note (void *opaque, enum mirror_note note);
 /* Something has happened to the snapshot NAME.  REASON may be NULL. */
 void volume_note_snapshot (struct volume *v, enum event_type type,
                            const char *name, const char *reason);
+void volume_note_rename (struct volume *v, const char *name,
+                         const char *new_name);
 
 /* One leg on its way from the command line to the mirror. */
 struct volume_leg {
@@ -125,6 +154,8 @@ void volume_disown_legs (struct volume_legs *legs);
 /* All is well: forget about them. */
 void volume_release_legs (struct volume_legs *legs);
 
+/*----- snapshots: volume-snapshots.c ------------------------------------*/
+
 /* Open all snapshots of the manifest but those that SPEC discards, then
  * discard those, and take the new ones that SPEC asks for.  The mirror is
  * there.
@@ -133,5 +164,121 @@ int volume_open_snapshots (struct volume *v, const struct volume_spec *spec);
 
 /* Close all that are open. */
 void volume_close_snapshots (struct volume *v);
+
+/* Get them ready for writes. */
+int volume_start_snapshots (struct volume *v);
+
+/* Begin and end copying to them; it goes on already: nothing.  Nobody writes
+ * when it ends.
+ */
+int volume_start_copying (struct volume *v);
+void volume_stop_copying (struct volume *v);
+
+/* Open the snapshot of RECORD, which may be being created, but whose store is
+ * made; its next newer device is ORIGIN.
+ */
+int volume_open_snapshot (struct volume *v,
+                          const struct manifest_snapshot *record,
+                          struct target *origin, struct snapshot **snapshot);
+
+/* Save the records, if they are a manifest.  The caller holds manifest_lock,
+ * or is alone.
+ */
+int volume_save_records (struct volume *v);
+
+/*----- making snapshots: volume-snapshot-make.c -------------------------*/
+
+/* Whether a snapshot can be made as it is asked for.  Changes nothing. */
+int volume_check_new_snapshot (struct volume *v,
+                               const struct volume_snapshot_request *request,
+                               struct volume_why *why);
+
+/* The first steps to a new snapshot, durably: its record, which says that
+ * it is being created, and its store.  *INDEX is the record's.  On failure
+ * as much as possible is undone.
+ */
+int volume_make_snapshot (struct volume *v,
+                          const struct volume_snapshot_request *request,
+                          unsigned *index, struct volume_why *why);
+
+/* The last one: it is valid.  After an error it may be so at the next start,
+ * and is being created till then.
+ */
+int volume_publish_snapshot (struct volume *v, unsigned index,
+                             struct volume_why *why);
+
+/* Whether the store of a snapshot NAME can have its name. */
+int volume_check_store_name (struct volume *v, const char *name,
+                             struct volume_why *why);
+
+/* After a snapshot was renamed: rename its store, if that can be done. */
+void volume_settle_store_name (struct volume *v, unsigned index);
+
+/* In memory, find the stores that a crash in that has left renamed. */
+void volume_find_stores (struct volume *v);
+
+/* Remove what is half made or half removed, durably. */
+int volume_remove_unfinished (struct volume *v, struct volume_why *why);
+
+/* The index of the record NAME, or -1; the state of one. */
+int volume_find_record (struct volume *v, const char *name);
+enum manifest_snapshot_state volume_record_state (struct volume *v,
+                                                  unsigned index);
+
+/* Change a state, durably; REASON may be NULL.  After an error it is as it
+ * was, in memory.
+ */
+int volume_set_record_state (struct volume *v, unsigned index,
+                             enum manifest_snapshot_state state,
+                             const char *reason);
+
+/*----- the chain while it is in use: volume-chain.c ---------------------*/
+
+/* The newest snapshot that is in the chain, or NULL. */
+struct snapshot *volume_chain_newest (struct volume *v);
+
+/* Put SNAPSHOT on top of it, which has been opened above what the newest is
+ * above, has that below it, and is published.  ORIGIN, for the one that was
+ * the newest, if there is one, is the view of SNAPSHOT.  Cannot fail.
+ */
+void volume_chain_push (struct volume *v, struct snapshot *snapshot,
+                        struct snapshot_origin *origin);
+
+/* There is work for the worker, which is started if need be; or perhaps, from
+ * before this start.  After volume_chain_stop there is no worker any more.
+ */
+int volume_chain_kick (struct volume *v);
+int volume_resume_snapshots (struct volume *v);
+void volume_chain_stop (struct volume *v);
+
+/*----- devices: volume-devices.c ----------------------------------------*/
+
+/* A device for the volume, or for the snapshot of record INDEX. */
+int volume_device_create (struct volume *v, int index,
+                          struct volume_device **device);
+void volume_device_destroy (struct volume_device *d);
+
+/* Let it be found: the volume is first, every other one behind that. */
+void volume_device_add (struct volume *v, struct volume_device *d);
+
+/* That of a snapshot, or NULL. */
+struct volume_device *volume_device_of (struct volume *v,
+                                        const struct snapshot *snapshot);
+
+/* How many clients have it. */
+unsigned volume_device_clients (struct volume_device *d);
+
+/* See that nobody finds it any more; -EBUSY: it has clients, and that was to
+ * be refused.  Then either let it be found again, or take it away: it is
+ * freed when the last client has gone.
+ */
+int volume_device_hide (struct volume *v, struct volume_device *d,
+                        bool refuse_clients);
+void volume_device_show (struct volume *v, struct volume_device *d);
+void volume_device_remove (struct volume *v, struct volume_device *d);
+
+/* Devices for all that is there at the start; and their end. */
+int volume_make_devices (struct volume *v);
+void volume_free_devices (struct volume *v);
 
 #endif /* DM_VOLUME_IMPL_H */

@@ -160,6 +160,16 @@ volume_note_snapshot (struct volume *v, enum event_type type, const char *name,
   events_put (v->events, &event);
 }
 
+void
+volume_note_rename (struct volume *v, const char *name, const char *new_name)
+{
+  struct event event = { .type = EVENT_SNAPSHOT_RENAMED };
+
+  set_text (event.name, sizeof event.name, name);
+  set_text (event.new_name, sizeof event.new_name, new_name);
+  events_put (v->events, &event);
+}
+
 /* How much is left to copy. */
 static uint64_t
 resync_left (struct volume *v, const struct mirror_status *mirror)
@@ -307,39 +317,62 @@ get_mirror (struct volume *v, struct volume_status *status)
   get_resync (v, &mirror, status);
 }
 
-static struct snapshot *
-find_snapshot (struct volume *v, const char *name)
+static const char *
+snapshot_state_name (const struct manifest_snapshot *m, bool is_valid,
+                     unsigned refused_writes)
 {
-  unsigned i;
-
-  for (i = 0; i < v->snapshot_count; ++i)
-    if (v->snapshots[i] != NULL &&
-        strcmp (snapshot_name (v->snapshots[i]), name) == 0)
-      return v->snapshots[i];
-  return NULL;
+  switch (m->state) {
+  case SNAPSHOT_VALID:
+    if (!is_valid)
+      return "invalid"; /* the store says so */
+    return refused_writes > 0 ? "overflow" : "valid";
+  case SNAPSHOT_REMOVING:
+    return "removing";
+  case SNAPSHOT_MERGING:
+    return "merging";
+  default:
+    return "invalid";
+  }
 }
 
+/* Record number INDEX; ORIGIN is the next newer name.  The caller holds
+ * manifest_lock, so the snapshot stays.
+ */
 static int
-get_snapshot (struct volume *v, const struct manifest_snapshot *m,
-              const char *origin, struct volume_snapshot_status *s)
+get_snapshot (struct volume *v, unsigned index, const char *origin,
+              struct volume_snapshot_status *s)
 {
-  struct snapshot *snapshot = find_snapshot (v, m->name);
+  const struct manifest_snapshot *m = &v->records->snapshots[index];
+  struct snapshot *snapshot = v->snapshots[index];
   struct snapshot_status status = { 0 };
+  struct volume_device *d;
+  bool is_valid = true;
+  char refused[80];
+  const char *reason = m->reason;
 
+  if (snapshot != NULL) { /* else it is broken, and nobody needs it */
+    snapshot_get_status (snapshot, &status);
+    is_valid = snapshot_is_valid (snapshot);
+    d = volume_device_of (v, snapshot);
+    s->clients = d == NULL ? 0 : volume_device_clients (d);
+  }
+  if (reason == NULL && status.refused_writes > 0) {
+    snprintf (refused, sizeof refused,
+              "%u writes were refused: its store is "
+              "full or fails",
+              status.refused_writes);
+    reason = refused;
+  }
+  s->state = snapshot_state_name (m, is_valid, status.refused_writes);
   s->name = strdup (m->name);
   s->created = strdup (m->created);
   s->origin = strdup (origin);
   if (s->name == NULL || s->created == NULL || s->origin == NULL)
     return -ENOMEM;
-  if (m->reason != NULL && (s->reason = strdup (m->reason)) == NULL)
+  if (reason != NULL && (s->reason = strdup (reason)) == NULL)
     return -ENOMEM;
   s->is_read_only = m->is_read_only;
   s->chunk_bytes = m->chunk_bytes;
-  s->is_valid = m->state == SNAPSHOT_VALID;
-  if (snapshot == NULL) /* broken, and nobody needs what it holds */
-    return 0;
-  s->is_valid = s->is_valid && snapshot_is_valid (snapshot);
-  snapshot_get_status (snapshot, &status);
   s->chunks = status.chunks;
   s->used_bytes = sector_to_bytes (status.used_sectors);
   s->store_bytes = sector_to_bytes (status.store_sectors);
@@ -350,7 +383,7 @@ get_snapshot (struct volume *v, const struct manifest_snapshot *m,
 static int
 get_snapshots (struct volume *v, struct volume_status *status)
 {
-  const struct manifest *m = v->manifest;
+  const struct manifest *m = v->records;
   const char *origin = "";
   unsigned i;
 
@@ -359,16 +392,15 @@ get_snapshots (struct volume *v, struct volume_status *status)
   if (status->snapshots == NULL)
     return -ENOMEM;
   for (i = m->snapshot_count; i-- > 0;) {
-    const struct manifest_snapshot *s = &m->snapshots[i];
     int r;
 
-    if (s->state == SNAPSHOT_CREATING)
+    if (m->snapshots[i].state == SNAPSHOT_CREATING)
       continue; /* it is not there yet, or not any more */
-    r = get_snapshot (v, s, origin,
+    r = get_snapshot (v, i, origin,
                       &status->snapshots[status->snapshot_count++]);
     if (r < 0)
       return r;
-    origin = s->name;
+    origin = m->snapshots[i].name;
   }
   return 0;
 }
@@ -385,11 +417,10 @@ volume_get_status (struct volume *volume, struct volume_status *status)
   if (volume->dir != NULL)
     status->meta = meta_dir_path (volume->dir);
   get_mirror (volume, status);
-  if (volume->manifest != NULL) {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->manifest_lock);
-    status->generation = volume->manifest->generation;
-    r = get_snapshots (volume, status);
-  }
+  mutex_lock (&volume->manifest_lock);
+  status->generation = volume->records->generation;
+  r = get_snapshots (volume, status);
+  mutex_unlock (&volume->manifest_lock);
   if (r < 0)
     volume_status_free (status);
   return r;

@@ -37,13 +37,14 @@ struct volume_leg_status {
 
 struct volume_snapshot_status {
   char *name;
-  char *created; /* RFC 3339 */
-  char *reason;  /* why it is invalid, or NULL */
-  char *origin;  /* the next newer one, "" for the volume */
-  bool is_valid;
+  char *created;     /* RFC 3339 */
+  char *reason;      /* why it is in that state, or NULL */
+  char *origin;      /* the next newer one, "" for the volume */
+  const char *state; /* valid, overflow, invalid, removing, merging */
   bool is_read_only;
   uint64_t chunk_bytes, chunks;
   uint64_t used_bytes, store_bytes;
+  unsigned clients; /* that have it open */
 };
 
 struct volume_status {

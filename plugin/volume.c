@@ -8,7 +8,7 @@
  * Invariant: while the manifest says that the volume is clean, nobody
  * writes to any leg.
  *
- * Locks: start_lock, then those of mirror and snapshots, then
+ * Locks: admin_lock, then start_lock, then those of mirror and snapshots, then
  * manifest_lock.
  */
 
@@ -24,10 +24,6 @@
 #include "bits.h"
 #include "log-sink.h"
 #include "volume-impl.h"
-
-/* Pages for the copies of snapshots: eight parts of a job at once. */
-#define SNAPSHOT_PAGES \
-  (8 * (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
 
 int
 volume_save_manifest (struct volume *v)
@@ -269,55 +265,6 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
 }
 
 static void
-add_device (struct volume *v, const char *name, struct target *target,
-            struct snapshot *snapshot, bool is_read_only)
-{
-  struct volume_device *d = &v->devices[v->device_count++];
-
-  d->volume = v;
-  d->name = name;
-  d->target = target;
-  d->snapshot = snapshot;
-  d->is_read_only = is_read_only || v->is_read_only;
-  range_lock_init (&d->range_lock);
-}
-
-static int
-make_devices (struct volume *v)
-{
-  struct volume_device *d;
-  struct mirror_status status;
-  unsigned i, n = 0;
-
-  v->devices = calloc (v->snapshot_count + 1, sizeof v->devices[0]);
-  if (v->devices == NULL)
-    return -ENOMEM;
-  add_device (v, "", origin_target (v->origin), NULL, false);
-  mirror_get_status (v->mirror, &status);
-  d = &v->devices[0];
-  snprintf (d->description, sizeof d->description,
-            "the volume, a mirror of %u leg%s", status.leg_count,
-            status.leg_count == 1 ? "" : "s");
-
-  for (i = 0; i < v->snapshot_count; ++i) {
-    struct snapshot *s = v->snapshots[i];
-    const struct manifest_snapshot *m;
-
-    if (s == NULL || !snapshot_is_valid (s))
-      continue;
-    n = (unsigned) manifest_find_snapshot (v->manifest, snapshot_name (s));
-    m = &v->manifest->snapshots[n];
-    add_device (v, snapshot_name (s), snapshot_target (s), s,
-                snapshot_is_read_only (s));
-    d = &v->devices[v->device_count - 1];
-    snprintf (d->description, sizeof d->description,
-              "snapshot of the volume, taken %s%s", m->created,
-              m->is_read_only ? ", read-only" : "");
-  }
-  return 0;
-}
-
-static void
 warn_of_forgetting (const struct volume_spec *spec,
                     const struct volume_legs *legs)
 {
@@ -376,7 +323,7 @@ open_all (struct volume *v, const struct volume_spec *spec)
     r = volume_open_snapshots (v, spec);
   }
   if (r == 0)
-    r = make_devices (v);
+    r = volume_make_devices (v);
   if (r < 0) {
     /* The mirror, once it is there, closes the legs itself. */
     if (v->mirror != NULL)
@@ -403,6 +350,10 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   mutex_init (&v->admin_lock);
   mutex_init (&v->start_lock);
   mutex_init (&v->manifest_lock);
+  mutex_init (&v->device_lock);
+  list_init (&v->devices);
+  mutex_init (&v->worker.lock);
+  cond_init (&v->worker.changed);
   mutex_init (&v->look.lock);
   r = events_create (&v->events);
   if (r == 0)
@@ -456,31 +407,6 @@ record_clean (struct volume *v, bool is_clean)
   return r;
 }
 
-static int
-start_snapshots (struct volume *v)
-{
-  unsigned i;
-  int r;
-
-  if (v->snapshot_count == 0)
-    return 0;
-  for (i = 0; i < v->snapshot_count; ++i) {
-    r = v->snapshots[i] != NULL ? snapshot_settle (v->snapshots[i]) : 0;
-    if (r < 0)
-      return r;
-  }
-  r = kcopyd_client_create (SNAPSHOT_PAGES, &v->kcopyd);
-  if (r < 0) {
-    log_error ("the copying of snapshots cannot be started: %s",
-               errno_text (r));
-    return r;
-  }
-  for (i = 0; i < v->snapshot_count; ++i)
-    if (v->snapshots[i] != NULL)
-      snapshot_set_kcopyd (v->snapshots[i], v->kcopyd);
-  return 0;
-}
-
 int
 volume_start (struct volume *volume)
 {
@@ -494,17 +420,21 @@ volume_start (struct volume *volume)
   r = record_clean (volume, false);
   if (r < 0)
     return r;
-  r = start_snapshots (volume);
+  r = volume_start_snapshots (volume);
   if (r < 0)
     return r;
   r = mirror_start_resync (volume->mirror);
   if (r < 0) {
     log_error ("the resync cannot be started: %s", errno_text (r));
-    kcopyd_client_destroy (volume->kcopyd);
-    volume->kcopyd = NULL;
+    volume_stop_copying (volume);
     return r;
   }
   volume->is_started = true;
+  r = volume_resume_snapshots (volume);
+  if (r < 0)
+    log_warning ("snapshots that are to be removed stay until the next start: "
+                 "%s",
+                 errno_text (r));
   return 0;
 }
 
@@ -513,13 +443,14 @@ volume_stop (struct volume *volume)
 {
   int r;
 
+  volume_chain_stop (volume);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->admin_lock);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->start_lock);
   if (!volume->is_started)
     return;
   volume->is_started = false;
   mirror_stop_resync (volume->mirror);
-  kcopyd_client_destroy (volume->kcopyd);
-  volume->kcopyd = NULL;
+  volume_stop_copying (volume);
   r = target_flush (mirror_target (volume->mirror));
   if (r < 0)
     log_error ("the legs cannot be flushed at the end: %s", errno_text (r));
@@ -530,22 +461,23 @@ volume_stop (struct volume *volume)
 void
 volume_close (struct volume *volume)
 {
-  unsigned i;
-
   if (volume == NULL)
     return;
   assert (!volume->is_started);
-  for (i = 0; i < volume->device_count; ++i)
-    range_lock_destroy (&volume->devices[i].range_lock);
-  free (volume->devices);
-  if (volume->snapshots != NULL)
+  volume_free_devices (volume);
+  if (volume->records != NULL && volume->origin != NULL)
     volume_close_snapshots (volume);
+  if (volume->records != volume->manifest)
+    manifest_free (volume->records);
   origin_destroy (volume->origin);
   mirror_destroy (volume->mirror);
   manifest_free (volume->manifest);
   meta_dir_close (volume->dir);
   events_destroy (volume->events);
   mutex_destroy (&volume->look.lock);
+  cond_destroy (&volume->worker.changed);
+  mutex_destroy (&volume->worker.lock);
+  mutex_destroy (&volume->device_lock);
   mutex_destroy (&volume->manifest_lock);
   mutex_destroy (&volume->start_lock);
   mutex_destroy (&volume->admin_lock);
@@ -553,48 +485,6 @@ volume_close (struct volume *volume)
 }
 
 /*----- looking ---------------------------------------------------------*/
-
-unsigned
-volume_device_count (const struct volume *volume)
-{
-  return volume->device_count;
-}
-
-struct volume_device *
-volume_get_device (struct volume *volume, unsigned index)
-{
-  return &volume->devices[index];
-}
-
-struct volume_device *
-volume_find_device (struct volume *volume, const char *name)
-{
-  unsigned i;
-
-  for (i = 0; i < volume->device_count; ++i)
-    if (strcmp (volume->devices[i].name, name) == 0)
-      return &volume->devices[i];
-  return NULL;
-}
-
-bool
-volume_invalid_reason (struct volume *volume, const char *name, char *reason,
-                       size_t size)
-{
-  const struct manifest_snapshot *s;
-  int index;
-
-  if (volume->manifest == NULL)
-    return false;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->manifest_lock);
-  index = manifest_find_snapshot (volume->manifest, name);
-  if (index < 0)
-    return false;
-  s = &volume->manifest->snapshots[index];
-  snprintf (reason, size, "%s",
-            s->reason != NULL ? s->reason : "its store is marked invalid");
-  return s->state == SNAPSHOT_INVALID;
-}
 
 struct mirror *
 volume_get_mirror (struct volume *volume)

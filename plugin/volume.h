@@ -16,9 +16,14 @@
 #include <stdint.h>
 
 #include "mirror.h"
+#include "list.h"
 #include "range-lock.h"
 #include "snapshot.h"
 #include "target.h"
+
+/* Chunks of new snapshots. */
+#define VOLUME_MIN_CHUNK_BYTES 4096U
+#define VOLUME_MAX_CHUNK_BYTES (1U << 20)
 
 enum sync_mode {
   SYNC_AUTO, /* what the manifest says; all, if there is none */
@@ -68,12 +73,20 @@ struct volume;
  */
 struct volume_device {
   struct volume *volume;
-  const char *name; /* of the export: "" for the volume */
   char description[160];
   struct target *target;
-  struct snapshot *snapshot; /* NULL for the volume */
+  struct snapshot *snapshot; /* NULL for the volume; a reference */
   bool is_read_only;
   struct range_lock range_lock;
+
+  /* For volume-devices.c, under its lock. */
+  struct list link;
+  bool is_listed;
+  bool is_hidden; /* cannot be opened */
+  unsigned clients;
+
+  /* For volume-chain.c. */
+  struct range_hold gate;
 };
 
 /* Open legs, folder and stores, check everything, then create what was
@@ -97,19 +110,23 @@ void volume_stop (struct volume *volume);
 /* Free everything.  NULL is ignored. */
 void volume_close (struct volume *volume);
 
-/* The devices, the volume first, then the snapshots, newest first. */
-unsigned volume_device_count (const struct volume *volume);
-struct volume_device *volume_get_device (struct volume *volume, unsigned index);
-
-/* The device for the export NAME, or NULL. */
-struct volume_device *volume_find_device (struct volume *volume,
-                                          const char *name);
-
-/* Copy to REASON why the snapshot NAME is invalid.  Returns false if there
- * is no snapshot of that name, or it is valid.
+/* Open the device for the export NAME.  MAY_WRITE: the client may, so if the
+ * device can be written, the volume is started.  Errors: -ENOENT, -EIO (the
+ * snapshot is invalid), those of volume_start.
  */
-bool volume_invalid_reason (struct volume *volume, const char *name,
-                            char *reason, size_t size);
+int volume_device_open (struct volume *volume, const char *name, bool may_write,
+                        struct volume_device **device);
+
+/* The client has gone, nothing of it is in flight. */
+void volume_device_close (struct volume_device *device);
+
+/* Call FN with each export that can be opened, the volume first, then the
+ * snapshots, newest first; until it returns not 0, which is returned.
+ */
+typedef int (*volume_export_fn) (void *opaque, const char *name,
+                                 const char *description);
+int volume_each_export (struct volume *volume, volume_export_fn fn,
+                        void *opaque);
 
 struct mirror *volume_get_mirror (struct volume *volume);
 

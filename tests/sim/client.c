@@ -132,6 +132,12 @@ client_open (struct client_world *w, const struct model_device *device)
   return handle;
 }
 
+void
+client_close (struct client_world *w, void *handle)
+{
+  w->plugin->close (handle);
+}
+
 static void
 client_main (void *arg)
 {
@@ -154,6 +160,7 @@ client_main (void *arg)
     client_request (w, handle, &op);
     sim_point ("next request", NULL);
   }
+  client_close (w, handle);
 }
 
 void
@@ -180,4 +187,5 @@ client_read_all (struct client_world *w, struct model_device *device)
     op.count = MIN_OF (64U, w->units - op.unit);
     client_request (w, handle, &op);
   }
+  client_close (w, handle);
 }

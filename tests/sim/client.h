@@ -49,6 +49,7 @@ void *client_open (struct client_world *world,
                    const struct model_device *device);
 void client_request (struct client_world *world, void *handle,
                      struct model_op *op);
+void client_close (struct client_world *world, void *handle);
 
 /* Read all of DEVICE, in large pieces, and check it. */
 void client_read_all (struct client_world *world, struct model_device *device);

@@ -256,14 +256,18 @@ request (enum model_kind kind, struct model_device *device, unsigned unit,
     .is_durable = is_durable,
   };
 
-  if (handle != NULL && !now.clients.has_ended)
+  if (handle == NULL)
+    return;
+  if (!now.clients.has_ended)
     client_request (&now.clients, handle, &op);
+  client_close (&now.clients, handle);
 }
 
 static void
 do_step (const struct step *step)
 {
   struct model_device *newest = now.model;
+  void *handle;
   char path[WORLD_NAME_BYTES];
 
   if (now.snapshot_count > 0 &&
@@ -294,9 +298,11 @@ do_step (const struct step *step)
     sim_files_each_disk (set_up_disk);
     break;
   case RESYNC:
-    (void) client_open (&now.clients, now.model);
+    handle = client_open (&now.clients, now.model);
     if (!now.clients.has_ended)
       world_wait_for_resync ();
+    if (handle != NULL)
+      client_close (&now.clients, handle);
     break;
   case LIFE:
   case END:

@@ -298,16 +298,37 @@ forget_oldest_snapshot (void)
            now.snapshot_count * sizeof now.snapshots[0]);
 }
 
+/* Exports, newest first. */
+struct exports {
+  unsigned count;
+  char names[WORLD_MAX_SNAPSHOTS + 1][WORLD_NAME_BYTES];
+};
+
+static int
+note_export (void *opaque, const char *name, const char *description)
+{
+  struct exports *e = opaque;
+
+  (void) description;
+  if (name[0] == '\0' || strstr (name, "..") != NULL)
+    return 0;
+  assert (e->count < ARRAY_COUNT (e->names));
+  snprintf (e->names[e->count++], WORLD_NAME_BYTES, "%s", name);
+  return 0;
+}
+
 /* The snapshots that there are now, old and new. */
 static void
 meet_snapshots (void)
 {
+  struct exports exports = { .count = 0 };
   unsigned i;
 
+  (void) volume_each_export (now.volume, note_export, &exports);
   for (i = 0; i < now.snapshot_count; ++i)
     now.snapshots[i].is_offered = false;
-  for (i = volume_device_count (now.volume); i-- > 1;) {
-    const char *name = volume_get_device (now.volume, i)->name;
+  for (i = exports.count; i-- > 0;) {
+    const char *name = exports.names[i];
     struct sim_snapshot *s = find_snapshot (name);
 
     if (s == NULL) {

@@ -1,0 +1,352 @@
+/* The chain of snapshots while it is in use: on top, out of it, in between.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Each device's writers hold the range that they write to.  So a hold of all
+ * of a device is a gate in front of it, which costs them nothing: it waits for
+ * those in flight, and those that come wait for it.  No I/O of ours is made
+ * behind a gate that is shut.
+ *
+ * A snapshot is put on top in two steps:
+ *   1. the one that was the newest reads through it, and nobody reads or
+ *      copies past it any more (snapshot_switch_origin);
+ *   2. behind the gate of the volume, writers preserve in it.
+ * Between them it is empty, and shows the volume as it is.
+ *
+ * It leaves the chain in four, in the background but for the first:
+ *   1. it takes no more chunks, nor requests (snapshot_leave);
+ *   2. what it has and the next older one lacks is copied there;
+ *   3. the next older one reads past it;
+ *   4. behind the gates of all that are newer, writers preserve past it.
+ * A crash at any time leaves it recorded as removing: then all begins anew,
+ * and finds most of it done.
+ *
+ * Locks: admin_lock for every change of the chain; gates, those of older
+ * devices first, so that writers to the volume wait least.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "clock.h"
+#include "log-sink.h"
+#include "volume-impl.h"
+
+/*----- gates -----------------------------------------------------------*/
+
+/* Shut the gates of all devices from LAST to the volume; and open them.  The
+ * list does not change: the caller has admin_lock.
+ */
+static void
+shut_gates (struct volume *v, struct volume_device *last)
+{
+  struct list *link;
+
+  for (link = &last->link; link != &v->devices; link = link->prev) {
+    struct volume_device *d = list_entry (link, struct volume_device, link);
+
+    range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
+  }
+}
+
+static void
+open_gates (struct volume *v, struct volume_device *last)
+{
+  struct list *link = &v->devices;
+  struct volume_device *d;
+
+  do {
+    link = link->next;
+    d = list_entry (link, struct volume_device, link);
+    range_lock_release (&d->range_lock, &d->gate);
+  } while (d != last);
+}
+
+static struct volume_device *
+first_device (struct volume *v)
+{
+  return list_entry (v->devices.next, struct volume_device, link);
+}
+
+static struct volume_device *
+last_device (struct volume *v)
+{
+  return list_entry (v->devices.prev, struct volume_device, link);
+}
+
+/*----- on top ----------------------------------------------------------*/
+
+struct snapshot *
+volume_chain_newest (struct volume *v)
+{
+  unsigned i;
+
+  for (i = v->records->snapshot_count; i-- > 0;)
+    if (v->snapshots[i] != NULL)
+      return v->snapshots[i];
+  return NULL;
+}
+
+void
+volume_chain_push (struct volume *v, struct snapshot *snapshot,
+                   struct snapshot_origin *origin)
+{
+  struct snapshot *below = snapshot_get_below (snapshot);
+  struct volume_device *volume = first_device (v);
+
+  if (below != NULL)
+    snapshot_switch_origin (below, origin);
+  shut_gates (v, volume);
+  origin_set_snapshot (v->origin, snapshot);
+  open_gates (v, volume);
+}
+
+/*----- out of it -------------------------------------------------------*/
+
+/* The next newer snapshot that is in the chain, or NULL. */
+static struct snapshot *
+next_newer (struct volume *v, unsigned index)
+{
+  while (++index < v->records->snapshot_count)
+    if (v->snapshots[index] != NULL)
+      return v->snapshots[index];
+  return NULL;
+}
+
+/* Take snapshot number INDEX out of the chain: older ones have all of it.
+ * Returns 0 or -ENOMEM.
+ */
+static int
+unlink_snapshot (struct volume *v, unsigned index)
+{
+  struct snapshot *s = v->snapshots[index];
+  struct snapshot *newer = next_newer (v, index);
+  struct snapshot *below = snapshot_get_below (s);
+  struct volume_device *last = last_device (v);
+  struct snapshot_origin *origin;
+  int r;
+
+  if (below != NULL) {
+    r = snapshot_origin_create (snapshot_origin_target (s), &origin);
+    if (r < 0)
+      return r;
+    snapshot_switch_origin (below, origin);
+  }
+  shut_gates (v, last);
+  if (newer != NULL)
+    snapshot_set_below (newer, below);
+  else
+    origin_set_snapshot (v->origin, below);
+  open_gates (v, last);
+  mutex_lock (&v->manifest_lock);
+  v->snapshots[index] = NULL;
+  mutex_unlock (&v->manifest_lock);
+  snapshot_close (s);
+  return 0;
+}
+
+/* Snapshot number INDEX is handed down, or nobody needs it: its store goes. */
+static int
+finish_removal (struct volume *v, unsigned index, struct volume_why *why)
+{
+  int r;
+
+  if (v->snapshots[index] != NULL) {
+    r = unlink_snapshot (v, index);
+    if (r < 0)
+      return volume_why (why, r, "snapshot %s: cannot be removed: %s",
+                         v->records->snapshots[index].name, errno_text (r));
+  }
+  r = volume_set_record_state (v, index, SNAPSHOT_CREATING, NULL);
+  if (r < 0)
+    return volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s",
+                       v->records->snapshots[index].name,
+                       meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+  return volume_remove_unfinished (v, why);
+}
+
+/*----- the worker ------------------------------------------------------*/
+
+static bool
+must_stop (struct volume *v)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->worker.lock);
+  return v->worker.must_stop;
+}
+
+/* The oldest record in that state, or -1.  Oldest first: what is handed
+ * down to one that goes, too, would be handed down twice.
+ */
+static int
+find_oldest (struct volume *v, enum manifest_snapshot_state state)
+{
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  for (i = 0; i < v->records->snapshot_count; ++i)
+    if (v->records->snapshots[i].state == state)
+      return (int) i;
+  return -1;
+}
+
+/* The index of a snapshot that is in the chain. */
+static int
+find_snapshot (struct volume *v, const struct snapshot *s)
+{
+  int i = 0;
+
+  while (v->snapshots[i] != s)
+    i++;
+  return i;
+}
+
+/* Hand all of snapshot S down.  Returns 0, -ESHUTDOWN, or why not. */
+static int
+hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
+{
+  uint64_t chunk = 0;
+  int r;
+
+  do {
+    if (must_stop (v))
+      return -ESHUTDOWN;
+    r = snapshot_hand_down (s, &chunk);
+  } while (r > 0);
+  if (r < 0)
+    return volume_why (why, r,
+                       "snapshot %s: what older ones need of it cannot be "
+                       "handed down to them: %s; it goes when that can be "
+                       "done, or when they are removed",
+                       snapshot_name (s), errno_text (r));
+  return 0;
+}
+
+/* Do the next thing that is to be done.  Returns 1 if something was, 0 if
+ * there is nothing, or an error: try again later.
+ */
+static int
+work (struct volume *v, struct volume_why *why)
+{
+  struct snapshot *s = NULL;
+  int index, r = 0;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
+  index = find_oldest (v, SNAPSHOT_REMOVING);
+  if (index < 0)
+    return 0;
+  s = v->snapshots[index];
+  if (s != NULL) {
+    snapshot_leave (s);
+    /* Only we take snapshots out of the chain, so S stays; others may come
+     * meanwhile, or begin to go.
+     */
+    mutex_unlock (&v->admin_lock);
+    r = hand_all_down (v, s, why);
+    mutex_lock (&v->admin_lock);
+    index = find_snapshot (v, s);
+  }
+  if (r == 0)
+    r = finish_removal (v, (unsigned) index, why);
+  return r < 0 ? r : 1;
+}
+
+#define SECOND_NS UINT64_C (1000000000)
+#define MAX_WAIT_NS (300 * SECOND_NS)
+
+/* Wait for work, or until it is time to try again; 0: nothing has failed. */
+static void
+wait_for_work (struct chain_worker *w, uint64_t wait_ns)
+{
+  uint64_t deadline = clock_now_ns () + wait_ns;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
+  if (wait_ns == 0 && !w->has_work)
+    w->is_idle = true;
+  cond_broadcast (&w->changed);
+  while (!w->must_stop && !w->has_work)
+    if (wait_ns == 0)
+      cond_wait (&w->changed, &w->lock);
+    else if (!cond_wait_until (&w->changed, &w->lock, deadline))
+      break;
+  w->has_work = false;
+  w->is_idle = false;
+}
+
+static void
+worker_main (void *arg)
+{
+  struct volume *v = arg;
+  uint64_t wait_ns = 0;
+
+  while (!must_stop (v)) {
+    struct volume_why why;
+    int r = work (v, &why);
+
+    if (r > 0) {
+      wait_ns = 0;
+      continue;
+    }
+    if (r < 0 && r != -ESHUTDOWN) {
+      if (wait_ns == 0)
+        log_error ("%s", why.text);
+      wait_ns = wait_ns == 0 ? SECOND_NS : wait_ns * 2;
+      if (wait_ns > MAX_WAIT_NS)
+        wait_ns = MAX_WAIT_NS;
+    }
+    else
+      wait_ns = 0;
+    wait_for_work (&v->worker, wait_ns);
+  }
+}
+
+int
+volume_chain_kick (struct volume *v)
+{
+  struct chain_worker *w = &v->worker;
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
+  w->has_work = true;
+  w->is_idle = false;
+  cond_broadcast (&w->changed);
+  if (w->is_running || w->must_stop)
+    return 0;
+  r = thread_start (&w->thread, "dm-snapshots", worker_main, v);
+  if (r == 0)
+    w->is_running = true;
+  return r;
+}
+
+int
+volume_resume_snapshots (struct volume *v)
+{
+  return find_oldest (v, SNAPSHOT_REMOVING) >= 0 ? volume_chain_kick (v) : 0;
+}
+
+void
+volume_chain_stop (struct volume *v)
+{
+  struct chain_worker *w = &v->worker;
+  bool is_running;
+
+  mutex_lock (&w->lock);
+  w->must_stop = true;
+  is_running = w->is_running;
+  w->is_running = false;
+  cond_broadcast (&w->changed);
+  mutex_unlock (&w->lock);
+  if (is_running)
+    thread_join (&w->thread);
+}
+
+int
+volume_snapshots_wait (struct volume *v, uint64_t deadline_ns)
+{
+  struct chain_worker *w = &v->worker;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
+  while (w->is_running && !w->is_idle)
+    if (!cond_wait_until (&w->changed, &w->lock, deadline_ns))
+      return -ETIMEDOUT;
+  return w->must_stop ? -ESHUTDOWN : 0;
+}
