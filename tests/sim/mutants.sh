@@ -5,54 +5,53 @@
 # usage: mutants.sh [NAME...]
 #
 # A mutant is a file tests/sim/mutants/NAME.patch: what it says of itself, and
-# a diff against the sources.  For each the changed files are compiled and
-# linked in front of the libraries; then 2000 seeds are run, then the stories
-# of --enumerate, then more seeds, until something fails.  Prints a line for
-# each: how many seeds that took, or which story, and which promise was broken.
-# Ends with 1 if one is not caught.
+# a diff against the sources.  For each the changed files, and nothing else,
+# are compiled, and linked in front of the libraries; then 2000 seeds are run,
+# then the stories of --enumerate, then more seeds, until something fails.
+# As many mutants as there are processors are tried at once.  Prints a line
+# for each: how many seeds that took, or which story, and which promise was
+# broken.  Ends with 1 if one is not caught.
 #
 # DM_SIM_SEEDS   seeds for each, at most; default 100000
-# BUILD          the build folder; default abs_top_builddir, or the current one
+# BUILD          the build folder; default abs_top_builddir, or the current
+#                one; dmsim must have been built there
 
 set -euo pipefail
 
 top=${abs_top_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 build=${BUILD:-${abs_top_builddir:-$PWD}}
 seeds=${DM_SIM_SEEDS:-100000}
-jobs=$(nproc)
 : "${CC:=cc}"
 
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-
-# The words with which automake links dmsim.
-mapfile -t wraps < <(grep -o -- '-Wl,--wrap=[a-z0-9_]*' \
-  "$top/tests/sim/Makefile.inc")
-
-# mutate NAME: the patched sources that it changes, compiled, in $tmp.
+# mutate PATCH: the patched sources that it changes, compiled, in $tmp.
 mutate ()
 {
-  local patch=$top/tests/sim/mutants/$1.patch file
+  local patch=$1 file changed
 
-  rm -rf "$tmp/src" "$tmp"/*.o
-  mkdir "$tmp/src"
   mapfile -t changed < <(sed -n 's|^+++ b/||p' "$patch")
-  cp -r "$top/lib" "$top/plugin" "$tmp/src/"
+  for file in "${changed[@]}"; do
+    mkdir -p "$tmp/src/$(dirname "$file")"
+    cp "$top/$file" "$tmp/src/$file"
+  done
   patch -s -p1 -f -d "$tmp/src" < "$patch" > /dev/null || return 1
   for file in "${changed[@]}"; do
-    [[ $file = *.c ]] || continue
+    # What includes a changed header would have to be compiled, too.
+    [[ $file = *.c ]] || return 1
     "$CC" -std=gnu11 -O1 -g -w -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
-      -I"$build" -iquote "$tmp/src/lib" -iquote "$tmp/src/plugin" \
-      -c "$tmp/src/$file" -o "$tmp/$(basename "$file" .c).o"
+      -I"$build" -iquote "$top/lib" -iquote "$top/plugin" \
+      -c "$tmp/src/$file" -o "$tmp/$(basename "$file" .c).o" || return 1
   done
 }
 
-# A program of the mutant: its objects come before the libraries.
+# A program of the mutant, of what automake makes dmsim of: the mutant's
+# objects come before the libraries.
 link ()
 {
-  local ours
+  local make=$top/tests/sim/Makefile.inc ours wraps
 
-  mapfile -t ours < <(find "$build/tests/sim" -name '*.o' | LC_ALL=C sort)
+  mapfile -t ours < <(sed -nE "s|^\\s*(tests/sim/.*)\\.c( .*)?\$|$build/\\1.o|p" \
+    "$make")
+  mapfile -t wraps < <(grep -o -- '-Wl,--wrap=[a-z0-9_]*' "$make")
   if [[ ! -f $tmp/plugin.o ]]; then
     cp "$build/plugin/.libs/plugin.o" "$tmp/plugin.o"
   fi
@@ -72,8 +71,7 @@ promise ()
 try_seeds ()
 {
   [[ $1 -lt $2 ]] || return 0
-  "$tmp/dmsim" --seeds "$1..$2" --jobs "$jobs" > "$tmp/out" 2> "$tmp/err" &&
-    return 0
+  "$tmp/dmsim" --seeds "$1..$2" > "$tmp/out" 2> "$tmp/err" && return 0
   printf '%d seeds: %s\n' \
     $(($1 + $(sed -n 's/^after \([0-9]*\) seeds$/\1/p' "$tmp/err"))) \
     "$(promise)"
@@ -86,7 +84,7 @@ try_mutant ()
   local few=$((seeds < 2000 ? seeds : 2000))
 
   try_seeds 0 "$few" || return 0
-  if ! "$tmp/dmsim" --enumerate --seeds 0..1 > "$tmp/out" 2> "$tmp/err"; then
+  if ! "$tmp/dmsim" --enumerate > "$tmp/out" 2> "$tmp/err"; then
     printf '%s: %s\n' \
       "$(sed -n 's/^replay: .*--enumerate=\([a-z-]*\).*/\1/p' "$tmp/err")" \
       "$(promise)"
@@ -97,21 +95,32 @@ try_mutant ()
   return 1
 }
 
-missed=0
+# one NAME: the line of one mutant.
+one ()
+{
+  local how status=0
+
+  tmp=$(mktemp -d)
+  trap 'rm -rf "$tmp"' EXIT
+  if mutate "$top/tests/sim/mutants/$1.patch" && link; then
+    how=$(try_mutant) || status=1
+  else
+    how='DOES NOT APPLY, or does not compile'
+    status=1
+  fi
+  printf '%-34s %s\n' "$1" "$how"
+  return "$status"
+}
+
+if [[ ${1-} = --one ]]; then
+  one "$2"
+  exit
+fi
 if [[ $# -eq 0 ]]; then
   mapfile -t names < <(cd "$top/tests/sim/mutants" &&
     printf '%s\n' *.patch | sed 's/\.patch$//')
 else
   names=("$@")
 fi
-for name in "${names[@]}"; do
-  if ! mutate "$name"; then
-    printf '%-32s DOES NOT APPLY\n' "$name"
-    missed=1
-    continue
-  fi
-  link
-  how=$(try_mutant) || missed=1
-  printf '%-34s %s\n' "$name" "$how"
-done
-exit "$missed"
+export abs_top_srcdir=$top BUILD=$build DM_SIM_SEEDS=$seeds CC
+printf '%s\n' "${names[@]}" | xargs -n 1 -P "$(nproc)" "$0" --one
