@@ -44,6 +44,7 @@ enum step_kind {
 #define DISCARD 4U  /* the oldest */
 #define LOSE_LEG 8U /* the second one is gone, and made anew */
 #define CRASHED 16U /* and the power failed when the last one had ended */
+#define LEGS_ARE_THERE 32U /* the first one: it need not create them */
 
 struct step {
   enum step_kind kind;
@@ -83,6 +84,13 @@ static const struct story stories[] = {
   { "creation-again",
     PLAN (1, 8, 8),
     { { LIFE, DANGER, 0 },
+      { FUA, 0, 2 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, CRASHED, 0 } } },
+  { "folder-is-made",
+    PLAN (2, 8, 8),
+    { { LIFE, DANGER | LEGS_ARE_THERE, 0 },
       { FUA, 0, 2 },
       { LIFE, TAKE, 0 },
       { FUA, 0, 4 },
@@ -335,6 +343,8 @@ begin_life (unsigned begins_with)
   char path[WORLD_NAME_BYTES];
 
   now.has_faults = must_fail_stores = false;
+  if (begins_with & LEGS_ARE_THERE)
+    world_add_legs ();
   sim_files_each_disk (set_up_disk);
   world_leg_path (1, path);
   if ((begins_with & LOSE_LEG) && sim_files_exists (path)) {
