@@ -54,8 +54,8 @@ static json_t *
 snapshot_json (const struct volume_snapshot_status *s)
 {
   return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s}",
-                    "name", s->name, "state", s->state,
-                    "reason", text_or_null (s->reason), "created", s->created,
+                    "name", s->name, "state", s->state, "reason",
+                    text_or_null (s->reason), "created", s->created,
                     "read_only", (int) s->is_read_only, "chunk_size",
                     (json_int_t) s->chunk_bytes, "chunks",
                     (json_int_t) s->chunks, "used_bytes",
