@@ -6,6 +6,7 @@
 #define DM_MIRROR_IMPL_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "dm-io.h"
 #include "group-sync.h"
@@ -92,6 +93,16 @@ void mirror_wake_resync (struct mirror *m);
  * start, and when that has failed, the first in sync.
  */
 unsigned mirror_primary (struct mirror *m);
+
+/* The read slot of the mirror's target. */
+int mirror_read (struct target *t, void *buffer, sector_t sector,
+                 sector_t count);
+
+static inline struct mirror *
+mirror_of (struct target *t)
+{
+  return (struct mirror *) ((char *) t - offsetof (struct mirror, target));
+}
 
 static inline enum leg_state
 leg_get_state (struct leg *leg)

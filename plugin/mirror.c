@@ -36,12 +36,6 @@
 #include "log-sink.h"
 #include "mirror-impl.h"
 
-static inline struct mirror *
-mirror_of (struct target *t)
-{
-  return (struct mirror *) ((char *) t - offsetof (struct mirror, target));
-}
-
 /*----- failing a leg ---------------------------------------------------*/
 
 static const char *
@@ -135,96 +129,6 @@ mirror_primary (struct mirror *m)
     if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC)
       return i;
   abort (); /* (1) */
-}
-
-/*----- reads -----------------------------------------------------------*/
-
-#define NO_LEG UINT32_MAX
-
-/* True if A should rather be read than B, which is not NO_LEG. */
-static bool
-is_better_leg (struct mirror *m, unsigned a, unsigned b)
-{
-  if (m->legs[a].is_write_mostly != m->legs[b].is_write_mostly)
-    return m->legs[b].is_write_mostly;
-  /* A leg that could not be read before is asked only when it must be. */
-  if ((m->legs[a].read_errors > 0) != (m->legs[b].read_errors > 0))
-    return m->legs[b].read_errors > 0;
-  return m->read_policy == READ_LEAST_PENDING &&
-         atomic_load (&m->legs[a].pending_reads) <
-           atomic_load (&m->legs[b].pending_reads);
-}
-
-/* The leg to read, among those not in TRIED; NO_LEG if there is none. */
-static unsigned
-choose_leg (struct mirror *m, bool is_in_sync, unsigned long tried)
-{
-  unsigned best = NO_LEG, i, start = 0;
-
-  if (!is_in_sync) {
-    unsigned primary = mirror_primary (m);
-
-    return tried & 1UL << primary ? NO_LEG : primary;
-  }
-  if (m->read_policy == READ_ROUND_ROBIN)
-    start = atomic_fetch_add (&m->round_robin, 1) % m->leg_count;
-  for (i = 0; i < m->leg_count; ++i) {
-    unsigned leg = (start + i) % m->leg_count;
-
-    if (tried & 1UL << leg || leg_get_state (&m->legs[leg]) != LEG_IN_SYNC)
-      continue;
-    if (best == NO_LEG || is_better_leg (m, leg, best))
-      best = leg;
-  }
-  return best;
-}
-
-static int
-read_leg (struct leg *leg, void *buffer, sector_t sector, sector_t count)
-{
-  struct io_region where = { leg->bdev, sector, count };
-  int error = 0;
-  int r;
-
-  atomic_fetch_add (&leg->pending_reads, 1);
-  r = dm_io_sync_vm_errors (1, &where, DM_IO_READ, buffer, NULL, &error);
-  atomic_fetch_sub (&leg->pending_reads, 1);
-  if (r < 0) {
-    return error < 0 ? error : r;
-  }
-  atomic_fetch_add (&leg->reads, 1);
-  atomic_fetch_add (&leg->read_bytes, sector_to_bytes (count));
-  return 0;
-}
-
-static int
-mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
-{
-  struct mirror *m = mirror_of (t);
-  bool is_in_sync = region_hash_is_in_sync (m->regions, sector, count);
-  unsigned long tried = 0;
-  int r = -EIO;
-
-  for (;;) {
-    unsigned leg = choose_leg (m, is_in_sync, tried);
-    int error;
-
-    if (leg == NO_LEG)
-      return r;
-    error = read_leg (&m->legs[leg], buffer, sector, count);
-    if (error == 0)
-      return 0;
-    /* The first error is told, and then ever fewer. */
-    if (is_power_of_2 (atomic_fetch_add (&m->legs[leg].read_errors, 1) + 1))
-      log_error ("mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
-                 " failed: %s; %s",
-                 leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
-                 sector_to_bytes (sector), errno_text (error),
-                 is_in_sync ? "another leg in sync is tried, if there is one"
-                            : "no other leg is in sync there");
-    tried |= 1UL << leg;
-    r = error;
-  }
 }
 
 /*----- writes ----------------------------------------------------------*/
