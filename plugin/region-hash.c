@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Each region is one word: the number of writes in flight, and a bit that
- * says that it recovers.  A write costs two atomic additions, and no lock
- * unless it meets recovery.
+ * says that it is held, as it is while it recovers.  A write costs two atomic
+ * additions, and no lock unless it meets who holds the region.
  *
  * States of a region:
  *   NOSYNC     -> RECOVERING [recovery_begin], once no write is in flight
@@ -12,8 +12,8 @@
  *   CLEAN      -> NOSYNC     [set_nosync]
  * and CLEAN is DIRTY while writes are in flight.
  *
- * Invariant: after recovery_begin, and until recovery_end, no write is
- * between write_begin and write_end in that region.
+ * Invariant: from hold to release no write is between write_begin and
+ * write_end in that region, and nobody else holds it.
  *
  * Locks: `lock` is a leaf; it only guards waiting.
  */
@@ -29,7 +29,7 @@
 #include "region-hash.h"
 #include "sync.h"
 
-#define RECOVERING (UINT32_C (1) << 31)
+#define HELD (UINT32_C (1) << 31)
 
 #define MAP_BITS 64
 
@@ -38,7 +38,7 @@ struct region_hash {
   unsigned region_shift;
   uint64_t region_count;
 
-  _Atomic uint32_t *regions; /* RECOVERING | writes in flight */
+  _Atomic uint32_t *regions; /* HELD | writes in flight */
   _Atomic uint64_t *in_sync; /* a bit each */
   _Atomic uint64_t in_sync_count;
 
@@ -135,8 +135,8 @@ drop_write (struct region_hash *rh, uint64_t region)
 {
   uint32_t old = atomic_fetch_sub (&rh->regions[region], 1);
 
-  assert ((old & ~RECOVERING) > 0);
-  if (old == (RECOVERING | 1)) {
+  assert ((old & ~HELD) > 0);
+  if (old == (HELD | 1)) {
     ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rh->lock);
     cond_broadcast (&rh->changed);
   }
@@ -153,10 +153,10 @@ region_hash_write_begin (struct region_hash *rh, sector_t sector,
    * recovery holds one region and waits for no other.
    */
   for (region = first_region (rh, sector); region <= last; ++region) {
-    while (atomic_fetch_add (&rh->regions[region], 1) & RECOVERING) {
+    while (atomic_fetch_add (&rh->regions[region], 1) & HELD) {
       drop_write (rh, region);
       mutex_lock (&rh->lock);
-      while (atomic_load (&rh->regions[region]) & RECOVERING)
+      while (atomic_load (&rh->regions[region]) & HELD)
         cond_wait (&rh->changed, &rh->lock);
       mutex_unlock (&rh->lock);
     }
@@ -227,14 +227,37 @@ region_hash_next_nosync (const struct region_hash *rh, uint64_t *region)
 }
 
 void
+region_hash_hold (struct region_hash *rh, uint64_t region)
+{
+  _Atomic uint32_t *word = &rh->regions[region];
+
+  while (atomic_fetch_or (word, HELD) & HELD) {
+    mutex_lock (&rh->lock);
+    while (atomic_load (word) & HELD)
+      cond_wait (&rh->changed, &rh->lock);
+    mutex_unlock (&rh->lock);
+  }
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rh->lock);
+  while (atomic_load (word) != HELD)
+    cond_wait (&rh->changed, &rh->lock);
+}
+
+void
+region_hash_release (struct region_hash *rh, uint64_t region)
+{
+  uint32_t old;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rh->lock);
+  old = atomic_fetch_and (&rh->regions[region], ~HELD);
+  assert (old & HELD);
+  (void) old;
+  cond_broadcast (&rh->changed);
+}
+
+void
 region_hash_recovery_begin (struct region_hash *rh, uint64_t region)
 {
-  uint32_t old = atomic_fetch_or (&rh->regions[region], RECOVERING);
-
-  assert (!(old & RECOVERING));
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rh->lock);
-  while (atomic_load (&rh->regions[region]) != RECOVERING)
-    cond_wait (&rh->changed, &rh->lock);
+  region_hash_hold (rh, region);
 }
 
 void
@@ -246,8 +269,5 @@ region_hash_recovery_end (struct region_hash *rh, uint64_t region,
   if (recovered &&
       !(atomic_fetch_or (&rh->in_sync[region / MAP_BITS], bit) & bit))
     atomic_fetch_add (&rh->in_sync_count, 1);
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rh->lock);
-  atomic_fetch_and (&rh->regions[region], ~RECOVERING);
-  cond_broadcast (&rh->changed);
+  region_hash_release (rh, region);
 }

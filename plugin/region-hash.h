@@ -54,9 +54,16 @@ void region_hash_set_nosync (struct region_hash *rh, sector_t sector,
  */
 bool region_hash_next_nosync (const struct region_hash *rh, uint64_t *region);
 
-/* Around the recovery of one region.  begin keeps new writes out and
- * waits for those in flight; end lets them in, and marks the region in
- * sync if it RECOVERED.  One thread recovers one region at a time.
+/* Keep writes out of a region: hold waits until nobody else holds it and
+ * those in flight have ended; new ones wait until it is released.  It says
+ * nothing of the region's state.  Who holds a region writes nothing through
+ * write_begin, and waits for no region below one that he holds.
+ */
+void region_hash_hold (struct region_hash *rh, uint64_t region);
+void region_hash_release (struct region_hash *rh, uint64_t region);
+
+/* Around the recovery of one region: begin holds it; end marks it in sync if
+ * it RECOVERED, and releases it.
  */
 void region_hash_recovery_begin (struct region_hash *rh, uint64_t region);
 void region_hash_recovery_end (struct region_hash *rh, uint64_t region,

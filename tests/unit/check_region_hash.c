@@ -231,7 +231,37 @@ START_TEST (recovery_waits_for_writes_and_writes_for_recovery)
 }
 END_TEST
 
+/* A region has one holder at a time; holding alone changes no state. */
+START_TEST (holders_wait_for_each_other)
+{
+  struct step recovery, write;
+  struct region_hash *rh;
+
+  ck_assert_int_eq (region_hash_create (SECTORS, REGION, false, &rh), 0);
+  region_hash_hold (rh, 5);
+  step_start (&recovery, rh, recover_main, 5 * REGION, 0);
+  step_start (&write, rh, write_main, 5 * REGION, 1);
+  ck_assert (stays_out (&recovery));
+  ck_assert (!atomic_load (&write.is_in));
+  region_hash_release (rh, 5);
+  ck_assert_uint_eq (region_hash_in_sync_count (rh), 0);
+  /* In whatever order they come now. */
+  event_count_add (&write.may_leave);
+  wait_until (atomic_load (&recovery.is_in));
+  step_end (&recovery);
+  wait_until (atomic_load (&write.is_in));
+  thread_join (&write.thread);
+  event_count_destroy (&write.may_leave);
+  ck_assert_uint_eq (region_hash_in_sync_count (rh), 1);
+  region_hash_hold (rh, 5);
+  region_hash_release (rh, 5);
+  ck_assert_uint_eq (region_hash_in_sync_count (rh), 1);
+  region_hash_destroy (rh);
+}
+END_TEST
+
 #define WRITERS 4
+#define RECOVERERS 2
 
 struct crowd {
   struct region_hash *rh;
@@ -284,7 +314,8 @@ crowd_recoverer_main (void *arg)
     unsigned i;
 
     region_hash_recovery_begin (c->rh, region);
-    atomic_fetch_add (&c->recoverers[region], 1);
+    if (atomic_fetch_add (&c->recoverers[region], 1) > 0)
+      atomic_store (&c->is_wrong, true);
     for (i = 0; i < 50; ++i)
       if (atomic_load (&c->writers[region]) > 0)
         atomic_store (&c->is_wrong, true);
@@ -297,16 +328,18 @@ START_TEST (nobody_writes_where_a_region_recovers)
 {
   struct chance chance = chance_begin ("nobody_writes_where_a_region_recovers");
   static struct crowd crowd;
-  struct crowd_member writers[WRITERS], recoverer;
+  struct crowd_member writers[WRITERS], recoverers[RECOVERERS];
   uint64_t in_sync = 0, r;
   unsigned i;
 
   ck_assert_int_eq (region_hash_create (SECTORS, REGION, false, &crowd.rh), 0);
-  recoverer.crowd = &crowd;
-  recoverer.chance.state = chance_next (&chance);
-  ck_assert_int_eq (thread_start (&recoverer.thread, "recoverer",
-                                  crowd_recoverer_main, &recoverer),
-                    0);
+  for (i = 0; i < RECOVERERS; ++i) {
+    recoverers[i].crowd = &crowd;
+    recoverers[i].chance.state = chance_next (&chance);
+    ck_assert_int_eq (thread_start (&recoverers[i].thread, "recoverer",
+                                    crowd_recoverer_main, &recoverers[i]),
+                      0);
+  }
   for (i = 0; i < WRITERS; ++i) {
     writers[i].crowd = &crowd;
     writers[i].chance.state = chance_next (&chance);
@@ -317,7 +350,8 @@ START_TEST (nobody_writes_where_a_region_recovers)
   for (i = 0; i < WRITERS; ++i)
     thread_join (&writers[i].thread);
   atomic_store (&crowd.is_over, true);
-  thread_join (&recoverer.thread);
+  for (i = 0; i < RECOVERERS; ++i)
+    thread_join (&recoverers[i].thread);
   ck_assert (!atomic_load (&crowd.is_wrong));
   /* The counter has kept up with the bits. */
   for (r = 0; r < REGIONS; ++r)
@@ -336,6 +370,7 @@ main (void)
     want_of_memory_is_told,
     states_are_as_the_model,
     recovery_waits_for_writes_and_writes_for_recovery,
+    holders_wait_for_each_other,
     nobody_writes_where_a_region_recovers,
     NULL,
   };
