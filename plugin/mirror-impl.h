@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "clock.h"
 #include "dm-io.h"
 #include "group-sync.h"
 #include "mirror.h"
@@ -22,7 +23,32 @@ struct leg {
 
   atomic_ulong reads, writes, read_bytes, write_bytes;
   atomic_ulong read_errors, write_errors, flush_errors;
+  atomic_ulong repaired_bytes;
+
+  /* A read has failed, and what was bad has not been repaired: read only
+   * when no other leg can be.
+   */
+  atomic_bool is_doubtful;
+
+  /* Under repair_lock: read errors of late (mirror-repair.c). */
+  unsigned recent_errors;
+  uint64_t recent_since_ns;
 };
+
+/* A leg of which more reads fail has failed; half of the errors are
+ * forgotten after so long.
+ */
+#define MIRROR_READ_ERRORS_MAX 20
+#define MIRROR_READ_ERRORS_NS (3600 * NS_PER_SECOND)
+
+/* A place where a leg could not be read. */
+struct repair {
+  unsigned leg;
+  sector_t sector, count;
+};
+
+/* What more reads find meanwhile is left for the next one to find. */
+#define MIRROR_MAX_REPAIRS 64
 
 struct mirror {
   struct target target;
@@ -55,7 +81,21 @@ struct mirror {
   bool resync_must_stop;
   struct thread resync_thread;
   struct kcopyd_client *kcopyd;
+
+  /* Read repair; a leaf. */
+  struct mutex repair_lock;
+  struct cond repair_wake;
+  bool repair_is_on;
+  bool repair_is_busy;
+  atomic_bool repair_must_stop;
+  unsigned repair_count;
+  struct repair repairs[MIRROR_MAX_REPAIRS]; /* oldest first */
+  struct thread repair_thread;
+  struct repairer *repairer; /* memory of the thread */
+  atomic_uint repairs_done;
 };
+
+#define NO_LEG UINT32_MAX
 
 /* The operation that failed, for messages and counters. */
 enum leg_op {
@@ -63,6 +103,10 @@ enum leg_op {
   LEG_OP_FLUSH,
   LEG_OP_ZERO,
   LEG_OP_RESYNC,
+  LEG_OP_READ,
+  LEG_OP_REPAIR,
+  LEG_OP_READ_AGAIN, /* what was rewritten */
+  LEG_OP_VERIFY,     /* and it was something else */
 };
 
 struct leg_failure {
@@ -70,7 +114,8 @@ struct leg_failure {
   enum leg_op op;
   sector_t sector;
   sector_t count;
-  int error; /* negative errno */
+  int error;      /* negative errno */
+  unsigned times; /* of reads: it was the so many-th of late */
 };
 
 /* Drop a leg, durably.  Returns 0 when the leg is out; -EIO if it is the
@@ -85,6 +130,23 @@ mirror_tell (struct mirror *m, enum mirror_note note)
   if (m->note != NULL)
     m->note (m->opaque, note);
 }
+
+/* A read of a leg has failed.  The leg fails, durably, if it is gone or if
+ * too many have failed.
+ */
+void mirror_note_read_error (struct mirror *m,
+                             const struct leg_failure *failure);
+
+/* Another leg in sync could be read there: have it repaired. */
+void mirror_ask_for_repair (struct mirror *m, unsigned leg, sector_t sector,
+                            sector_t count);
+
+/* Write DATA to a leg in sync, in a region that is held and in sync, and read
+ * it again, into AGAIN.  Returns 0 or a negative errno; the leg has failed
+ * then.
+ */
+int mirror_rewrite (struct mirror *m, unsigned leg, sector_t sector,
+                    sector_t count, const void *data, void *again);
 
 /* There may be work for the resync. */
 void mirror_wake_resync (struct mirror *m);

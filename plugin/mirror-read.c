@@ -18,8 +18,6 @@
 #include "log-sink.h"
 #include "mirror-impl.h"
 
-#define NO_LEG UINT32_MAX
-
 /* True if A should rather be read than B, which is not NO_LEG. */
 static bool
 is_better_leg (struct mirror *m, unsigned a, unsigned b)
@@ -27,8 +25,8 @@ is_better_leg (struct mirror *m, unsigned a, unsigned b)
   if (m->legs[a].is_write_mostly != m->legs[b].is_write_mostly)
     return m->legs[b].is_write_mostly;
   /* A leg that could not be read before is asked only when it must be. */
-  if ((m->legs[a].read_errors > 0) != (m->legs[b].read_errors > 0))
-    return m->legs[b].read_errors > 0;
+  if (m->legs[a].is_doubtful != m->legs[b].is_doubtful)
+    return m->legs[b].is_doubtful;
   return m->read_policy == READ_LEAST_PENDING &&
          atomic_load (&m->legs[a].pending_reads) <
            atomic_load (&m->legs[b].pending_reads);
@@ -76,6 +74,28 @@ read_leg (struct leg *leg, void *buffer, sector_t sector, sector_t count)
   return 0;
 }
 
+/* Where a leg could not be read, and what it says of it. */
+static void
+note_error (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
+            bool is_in_sync, int error)
+{
+  struct leg_failure failure = { .leg = leg,
+                                 .op = LEG_OP_READ,
+                                 .sector = sector,
+                                 .count = count,
+                                 .error = error };
+
+  /* The first error is told, and then ever fewer. */
+  if (is_power_of_2 (atomic_fetch_add (&m->legs[leg].read_errors, 1) + 1))
+    log_error ("mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
+               " failed: %s; %s",
+               leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
+               sector_to_bytes (sector), errno_text (error),
+               is_in_sync ? "another leg in sync is tried, if there is one"
+                          : "no other leg is in sync there");
+  mirror_note_read_error (m, &failure);
+}
+
 int
 mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
@@ -83,25 +103,23 @@ mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
   bool is_in_sync = region_hash_is_in_sync (m->regions, sector, count);
   unsigned long tried = 0;
   int r = -EIO;
+  unsigned leg;
 
   for (;;) {
-    unsigned leg = choose_leg (m, is_in_sync, tried);
     int error;
 
+    leg = choose_leg (m, is_in_sync, tried);
     if (leg == NO_LEG)
       return r;
     error = read_leg (&m->legs[leg], buffer, sector, count);
     if (error == 0)
-      return 0;
-    /* The first error is told, and then ever fewer. */
-    if (is_power_of_2 (atomic_fetch_add (&m->legs[leg].read_errors, 1) + 1))
-      log_error ("mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
-                 " failed: %s; %s",
-                 leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
-                 sector_to_bytes (sector), errno_text (error),
-                 is_in_sync ? "another leg in sync is tried, if there is one"
-                            : "no other leg is in sync there");
+      break;
+    note_error (m, leg, sector, count, is_in_sync, error);
     tried |= 1UL << leg;
     r = error;
   }
+  for (leg = 0; tried >> leg != 0; ++leg)
+    if (tried >> leg & 1)
+      mirror_ask_for_repair (m, leg, sector, count);
+  return 0;
 }

@@ -50,6 +50,13 @@ leg_op_name (enum leg_op op)
     return "zeroing";
   case LEG_OP_RESYNC:
     return "resync write";
+  case LEG_OP_READ:
+    return "read";
+  case LEG_OP_REPAIR:
+    return "rewriting";
+  case LEG_OP_READ_AGAIN:
+  case LEG_OP_VERIFY:
+    return "reading again";
   }
   return "?";
 }
@@ -60,6 +67,17 @@ format_failure (const struct leg_failure *f, char *buffer, size_t size)
 {
   if (f->op == LEG_OP_FLUSH)
     snprintf (buffer, size, "flush failed: %s", errno_text (f->error));
+  else if (f->op == LEG_OP_VERIFY)
+    snprintf (buffer, size,
+              "%" PRIu64 " bytes at %" PRIu64 " were rewritten, but something "
+              "else is read there",
+              sector_to_bytes (f->count), sector_to_bytes (f->sector));
+  else if (f->times > 1)
+    snprintf (buffer, size,
+              "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s; so have "
+              "%u others of late",
+              leg_op_name (f->op), sector_to_bytes (f->count),
+              sector_to_bytes (f->sector), errno_text (f->error), f->times - 1);
   else
     snprintf (buffer, size, "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s",
               leg_op_name (f->op), sector_to_bytes (f->count),
@@ -435,6 +453,8 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   mutex_init (&m->state_lock);
   mutex_init (&m->resync_lock);
   cond_init (&m->resync_wake);
+  mutex_init (&m->repair_lock);
+  cond_init (&m->repair_wake);
   *mirror = m;
   return 0;
 }
@@ -446,10 +466,13 @@ mirror_destroy (struct mirror *mirror)
 
   if (mirror == NULL)
     return;
+  mirror_stop_repair (mirror);
   mirror_stop_resync (mirror);
   for (i = 0; i < mirror->leg_count; ++i)
     bdev_close (mirror->legs[i].bdev);
   region_hash_destroy (mirror->regions);
+  cond_destroy (&mirror->repair_wake);
+  mutex_destroy (&mirror->repair_lock);
   cond_destroy (&mirror->resync_wake);
   mutex_destroy (&mirror->resync_lock);
   mutex_destroy (&mirror->state_lock);
@@ -497,12 +520,17 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
       .read_errors = leg->read_errors,
       .write_errors = leg->write_errors,
       .flush_errors = leg->flush_errors,
+      .repaired_bytes = leg->repaired_bytes,
     };
   }
   status->regions_total = region_hash_region_count (mirror->regions);
   status->regions_in_sync = region_hash_in_sync_count (mirror->regions);
   status->region_sectors = mirror->region_sectors;
   status->flush_error = group_sync_error (&mirror->flushes);
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
+  mutex_lock (&mirror->resync_lock);
   status->is_resyncing = mirror->resync_is_running;
+  mutex_unlock (&mirror->resync_lock);
+  mutex_lock (&mirror->repair_lock);
+  status->is_repairing = mirror->repair_count > 0 || mirror->repair_is_busy;
+  mutex_unlock (&mirror->repair_lock);
 }

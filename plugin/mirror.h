@@ -101,6 +101,17 @@ int mirror_start_resync (struct mirror *mirror);
  */
 void mirror_stop_resync (struct mirror *mirror);
 
+/* Start to repair, in the background, what one leg in sync cannot read and
+ * another can; and to let legs fail because of reads: those that are gone, and
+ * those of which too many fail.  Before that, and after mirror_stop_repair,
+ * a read changes nothing anywhere.  Returns 0, -ENOMEM, or -EAGAIN (no
+ * thread).
+ */
+int mirror_start_repair (struct mirror *mirror);
+
+/* Stop it, and wait for what it is at.  It can be started again. */
+void mirror_stop_repair (struct mirror *mirror);
+
 /* True if every region is in sync, and no flush has failed on the last
  * leg: then a stop is a clean one.
  */
@@ -112,6 +123,7 @@ struct mirror_leg_status {
   bool is_write_mostly;
   uint64_t reads, writes, read_bytes, write_bytes;
   uint64_t read_errors, write_errors, flush_errors;
+  uint64_t repaired_bytes; /* rewritten from another leg, and read again */
 };
 
 struct mirror_status {
@@ -121,6 +133,7 @@ struct mirror_status {
   sector_t region_sectors;
   bool is_resyncing;
   int flush_error; /* negative: a flush has failed on the last leg */
+  bool is_repairing; /* or is about to */
 };
 
 void mirror_get_status (struct mirror *mirror, struct mirror_status *status);

@@ -424,8 +424,16 @@ volume_start (struct volume *volume)
   if (r < 0)
     return r;
   r = mirror_start_resync (volume->mirror);
-  if (r < 0) {
+  if (r < 0)
     log_error ("the resync cannot be started: %s", errno_text (r));
+  else {
+    r = mirror_start_repair (volume->mirror);
+    if (r < 0) {
+      log_error ("read repair cannot be started: %s", errno_text (r));
+      mirror_stop_resync (volume->mirror);
+    }
+  }
+  if (r < 0) {
     volume_stop_copying (volume);
     return r;
   }
@@ -449,6 +457,7 @@ volume_stop (struct volume *volume)
   if (!volume->is_started)
     return;
   volume->is_started = false;
+  mirror_stop_repair (volume->mirror);
   mirror_stop_resync (volume->mirror);
   volume_stop_copying (volume);
   r = target_flush (mirror_target (volume->mirror));

@@ -8,6 +8,8 @@
  *   FAIL_OP       which calls fail: a list of read, write, flush, punch
  *   FAIL_TRIGGER  they fail while this file exists
  *   FAIL_ERRNO    with this number                              (5, EIO)
+ *   FAIL_SECTOR   only reads of the sector at this byte fail, until something
+ *                 is written there
  *   FAIL_LOG      a line for each call that was made to fail: "write OFFSET"
  *   SLOW_WRITE_MS  writes of at least SLOW_WRITE_BYTES to these files take so
  *                 much longer, while the trigger exists
@@ -28,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,14 +108,33 @@ out:
   return answer;
 }
 
+/* Is this a read of the bad sector, which a write makes a good one? */
+static bool
+is_bad (const char *sector, const char *op, long long where, size_t bytes)
+{
+  static atomic_bool is_good;
+  long long first = atoll (sector);
+
+  if (where >= first + 512 || where + (long long) bytes <= first)
+    return false;
+  if (strcmp (op, "write") == 0)
+    atomic_store (&is_good, true);
+  return strcmp (op, "read") == 0 && !atomic_load (&is_good);
+}
+
 /* Shall this call fail?  Then errno is set. */
 static bool
-fails (int fd, const char *op, long long where)
+fails (int fd, const char *op, long long where, size_t bytes)
 {
   const char *ops = getenv ("FAIL_OP");
   const char *number = getenv ("FAIL_ERRNO");
+  const char *sector = getenv ("FAIL_SECTOR");
 
-  if (ops == NULL || strstr (ops, op) == NULL || !is_one_of_ours (fd))
+  if (sector != NULL) {
+    if (!is_one_of_ours (fd) || !is_bad (sector, op, where, bytes))
+      return false;
+  }
+  else if (ops == NULL || strstr (ops, op) == NULL || !is_one_of_ours (fd))
     return false;
   note (op, where);
   errno = number != NULL ? atoi (number) : EIO;
@@ -169,7 +191,7 @@ next (const char *name)
     ssize_t (*real) (int, BUF, size_t, off_t) = next (#NAME); \
 \
     slow_down (fd, OP, count); \
-    return fails (fd, OP, offset) ? -1 : real (fd, buf, count, offset); \
+    return fails (fd, OP, offset, count) ? -1 : real (fd, buf, count, offset); \
   }
 
 #define WRAP_VECTOR(NAME, OP) \
@@ -179,7 +201,9 @@ next (const char *name)
     ssize_t (*real) (int, const struct iovec *, int, off_t) = next (#NAME); \
 \
     slow_down (fd, OP, vector_bytes (iov, n)); \
-    return fails (fd, OP, offset) ? -1 : real (fd, iov, n, offset); \
+    return fails (fd, OP, offset, vector_bytes (iov, n)) \
+             ? -1 \
+             : real (fd, iov, n, offset); \
   }
 
 #define WRAP_VECTOR2(NAME, OP) \
@@ -191,7 +215,9 @@ next (const char *name)
                      int) = next (#NAME); \
 \
     slow_down (fd, OP, vector_bytes (iov, n)); \
-    return fails (fd, OP, offset) ? -1 : real (fd, iov, n, offset, flags); \
+    return fails (fd, OP, offset, vector_bytes (iov, n)) \
+             ? -1 \
+             : real (fd, iov, n, offset, flags); \
   }
 
 #define WRAP_SYNC(NAME) \
@@ -200,7 +226,7 @@ next (const char *name)
   { \
     int (*real) (int) = next (#NAME); \
 \
-    return fails (fd, "flush", 0) ? -1 : real (fd); \
+    return fails (fd, "flush", 0, 0) ? -1 : real (fd); \
   }
 
 #define WRAP_FALLOCATE(NAME) \
@@ -209,7 +235,9 @@ next (const char *name)
   { \
     int (*real) (int, int, off_t, off_t) = next (#NAME); \
 \
-    return fails (fd, "punch", offset) ? -1 : real (fd, mode, offset, len); \
+    return fails (fd, "punch", offset, (size_t) len) \
+             ? -1 \
+             : real (fd, mode, offset, len); \
   }
 
 WRAP_RW (pread, "read", void *)
