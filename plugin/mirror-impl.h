@@ -23,7 +23,7 @@ struct leg {
 
   atomic_ulong reads, writes, read_bytes, write_bytes;
   atomic_ulong read_errors, write_errors, flush_errors;
-  atomic_ulong repaired_bytes;
+  atomic_ulong repaired_bytes, mismatched_bytes;
 
   /* A read has failed, and what was bad has not been repaired: read only
    * when no other leg can be.
@@ -93,6 +93,16 @@ struct mirror {
   struct thread repair_thread;
   struct repairer *repairer; /* memory of the thread */
   atomic_uint repairs_done;
+
+  /* The scrub; a leaf. */
+  struct mutex scrub_lock;
+  struct cond scrub_wake;
+  bool scrub_is_running;
+  bool scrub_must_stop;
+  sector_t scrub_done;
+  atomic_ulong scrub_mismatches, scrub_repaired;
+  struct thread scrub_thread;
+  struct scrub *scrub; /* its memory, until the thread has been joined */
 };
 
 #define NO_LEG UINT32_MAX
@@ -147,6 +157,9 @@ void mirror_ask_for_repair (struct mirror *m, unsigned leg, sector_t sector,
  */
 int mirror_rewrite (struct mirror *m, unsigned leg, sector_t sector,
                     sector_t count, const void *data, void *again);
+
+void mirror_scrub_get_status (struct mirror *mirror,
+                              struct mirror_scrub_status *status);
 
 /* There may be work for the resync. */
 void mirror_wake_resync (struct mirror *m);

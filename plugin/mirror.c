@@ -455,6 +455,8 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   cond_init (&m->resync_wake);
   mutex_init (&m->repair_lock);
   cond_init (&m->repair_wake);
+  mutex_init (&m->scrub_lock);
+  cond_init (&m->scrub_wake);
   *mirror = m;
   return 0;
 }
@@ -466,11 +468,14 @@ mirror_destroy (struct mirror *mirror)
 
   if (mirror == NULL)
     return;
+  mirror_scrub_stop (mirror);
   mirror_stop_repair (mirror);
   mirror_stop_resync (mirror);
   for (i = 0; i < mirror->leg_count; ++i)
     bdev_close (mirror->legs[i].bdev);
   region_hash_destroy (mirror->regions);
+  cond_destroy (&mirror->scrub_wake);
+  mutex_destroy (&mirror->scrub_lock);
   cond_destroy (&mirror->repair_wake);
   mutex_destroy (&mirror->repair_lock);
   cond_destroy (&mirror->resync_wake);
@@ -521,6 +526,7 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
       .write_errors = leg->write_errors,
       .flush_errors = leg->flush_errors,
       .repaired_bytes = leg->repaired_bytes,
+      .mismatched_bytes = leg->mismatched_bytes,
     };
   }
   status->regions_total = region_hash_region_count (mirror->regions);
@@ -533,4 +539,5 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
   mutex_lock (&mirror->repair_lock);
   status->is_repairing = mirror->repair_count > 0 || mirror->repair_is_busy;
   mutex_unlock (&mirror->repair_lock);
+  mirror_scrub_get_status (mirror, &status->scrub);
 }

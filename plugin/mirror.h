@@ -112,6 +112,24 @@ int mirror_start_repair (struct mirror *mirror);
 /* Stop it, and wait for what it is at.  It can be started again. */
 void mirror_stop_repair (struct mirror *mirror);
 
+/* Compare all legs in sync, where regions are, once, in the background; at the
+ * rate of the resync, and slower while clients are busy.  SCRUB_REPAIR rewrites
+ * what differs: from the majority of legs, or if there is none, from the
+ * primary, which is said.  A leg that fails meanwhile has failed as ever.
+ * Returns 0; 1 if a scrub is running already, which goes on as it is; -ENOMEM;
+ * or -EAGAIN (no thread).  Calls of start and stop come one at a time.
+ */
+enum scrub_mode {
+  SCRUB_CHECK,
+  SCRUB_REPAIR,
+};
+int mirror_scrub_start (struct mirror *mirror, enum scrub_mode mode);
+
+/* Stop it, after the piece it is at, and wait.  Its counts stay until the next
+ * start.
+ */
+void mirror_scrub_stop (struct mirror *mirror);
+
 /* True if every region is in sync, and no flush has failed on the last
  * leg: then a stop is a clean one.
  */
@@ -123,7 +141,15 @@ struct mirror_leg_status {
   bool is_write_mostly;
   uint64_t reads, writes, read_bytes, write_bytes;
   uint64_t read_errors, write_errors, flush_errors;
-  uint64_t repaired_bytes; /* rewritten from another leg, and read again */
+  uint64_t repaired_bytes;   /* rewritten from another leg, and read again */
+  uint64_t mismatched_bytes; /* that scrubs have found */
+};
+
+struct mirror_scrub_status {
+  bool is_running;
+  uint64_t done_bytes, total_bytes; /* of the volume */
+  uint64_t mismatches;              /* sectors in which legs differ */
+  uint64_t repaired;                /* sectors of a leg that were rewritten */
 };
 
 struct mirror_status {
@@ -133,7 +159,8 @@ struct mirror_status {
   sector_t region_sectors;
   bool is_resyncing;
   int flush_error; /* negative: a flush has failed on the last leg */
-  bool is_repairing; /* or is about to */
+  bool is_repairing;                /* or is about to */
+  struct mirror_scrub_status scrub; /* the last one */
 };
 
 void mirror_get_status (struct mirror *mirror, struct mirror_status *status);

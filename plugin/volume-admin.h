@@ -28,4 +28,16 @@ struct volume_why {
 int volume_why (struct volume_why *why, int result, const char *format, ...)
   __attribute__ ((format (printf, 3, 4)));
 
+/*----- legs ------------------------------------------------------------*/
+
+/* Compare the legs in the background, and with SCRUB_REPAIR rewrite what
+ * differs (mirror_scrub_start).  Progress is in mirror_get_status.
+ * 1: a scrub is running already.  -EINVAL: fewer than two legs are in sync.
+ */
+int volume_scrub_start (struct volume *v, enum scrub_mode mode,
+                        struct volume_why *why);
+
+/* Stop that.  1: none is running. */
+int volume_scrub_stop (struct volume *v, struct volume_why *why);
+
 #endif /* DM_VOLUME_ADMIN_H */

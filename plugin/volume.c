@@ -457,6 +457,7 @@ volume_stop (struct volume *volume)
   if (!volume->is_started)
     return;
   volume->is_started = false;
+  mirror_scrub_stop (volume->mirror);
   mirror_stop_repair (volume->mirror);
   mirror_stop_resync (volume->mirror);
   volume_stop_copying (volume);

@@ -369,6 +369,18 @@ sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
   return i;
 }
 
+void
+sim_disk_spoil (struct sim_disk *disk, sector_t sector)
+{
+  struct version *v = version_get ();
+
+  memcpy (v->data, disk->map[sector].last->data, SECTOR_SIZE);
+  v->data[0] = (char) ~v->data[0];
+  v->completed = 0;
+  show_version (disk, sector, v);
+  settle_version (disk, sector, v);
+}
+
 bool
 sim_disk_take_lost (struct sim_disk *disk)
 {

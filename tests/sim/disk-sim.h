@@ -105,6 +105,9 @@ bool sim_disk_look_word (const struct sim_disk *disk, uint64_t half,
 sector_t sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
                            sector_t count);
 
+/* Let a sector hold something else, durably, and say nothing. */
+void sim_disk_spoil (struct sim_disk *disk, sector_t sector);
+
 /* True, once, if a flush has failed: what it was to make durable may be
  * gone without a power failure.
  */

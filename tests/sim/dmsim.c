@@ -144,6 +144,9 @@ print_counters (const struct counters *c, double seconds)
           ", compared %" PRIu64 "\n",
           c->disk.gone, c->life.leg_failures, c->life.leg_losses,
           c->life.resyncs_waited_for, c->life.legs_compared);
+  printf ("scrubs %" PRIu64 ", of KiB %" PRIu64
+          "; sectors spoiled, and repaired %" PRIu64 "\n",
+          c->life.scrubs, c->life.scrubbed_bytes / 1024, c->life.spoiled);
   printf ("snapshots %" PRIu64 ", lost %" PRIu64 ", discarded %" PRIu64 "\n",
           c->life.snapshots, c->life.snapshots_lost,
           c->life.snapshots_discarded);

@@ -16,6 +16,7 @@
 #include "log-sink.h"
 #include "manifest.h"
 #include "sim.h"
+#include "volume-admin.h"
 #include "world.h"
 
 #define MAX_CLIENTS 4
@@ -206,9 +207,28 @@ run_clients (unsigned requests)
     client_join (&clients[i]);
 }
 
+/* Compare the legs beside the clients; that finds nothing, see
+ * world_check_scrub.
+ */
+static void
+start_scrub (void)
+{
+  struct volume_why why;
+
+  if (now.clients.has_ended || !sim_one_in (4))
+    return;
+  if (volume_scrub_start (now.volume,
+                          sim_one_in (3) ? SCRUB_CHECK : SCRUB_REPAIR,
+                          &why) == 0)
+    world_counters.scrubs++;
+  else
+    sim_trace ("no scrub: %s", why.text);
+}
+
 static void
 serve (unsigned requests, bool is_last)
 {
+  start_scrub ();
   if (sim_one_in (2))
     client_read_all (&now.clients, now.model);
   if (requests > 0)
@@ -222,6 +242,9 @@ serve (unsigned requests, bool is_last)
     world_compare_legs_in_sync ();
   if (is_last)
     world_read_everything ();
+  world_check_scrub ();
+  if (is_last)
+    world_spoil_and_scrub ();
 }
 
 /* When the machine crashes: soon, or later, or not. */

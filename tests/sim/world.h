@@ -70,6 +70,7 @@ extern struct world {
 extern struct world_counters {
   uint64_t seeds, lives, orderly_stops, crashes_at_start;
   uint64_t refused_starts, resyncs_waited_for, leg_failures, leg_losses;
+  uint64_t scrubs, scrubbed_bytes, spoiled;
   uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
 } world_counters;
 
@@ -99,6 +100,17 @@ bool world_open (void);
 void world_read_everything (void);
 void world_wait_for_resync (void);
 void world_compare_legs_in_sync (void);
+
+/* Legs in sync are equal where regions are, whatever clients do: no scrub has
+ * found anything.
+ */
+void world_check_scrub (void);
+
+/* Nobody writes, and all is in sync: let sectors of some leg be wrong, and see
+ * that a scrub finds them, all of them and no other, and repairs them from the
+ * right leg.
+ */
+void world_spoil_and_scrub (void);
 
 /* Stop and unload, after a crash, too, and switch on again.  Then the power
  * may have failed once more: FAILS.
