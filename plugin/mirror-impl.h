@@ -16,10 +16,11 @@
 #include "sync.h"
 
 struct leg {
-  struct block_device *bdev;
+  struct block_device *bdev; /* for who has got it: leg_get */
+  const char *_Atomic name;  /* of bdev; old ones live on */
   bool is_write_mostly;
   _Atomic int state; /* enum leg_state; changed under the mirror's lock */
-  atomic_uint pending_reads;
+  atomic_uint users; /* that have got it */
 
   atomic_ulong reads, writes, read_bytes, write_bytes;
   atomic_ulong read_errors, write_errors, flush_errors;
@@ -50,15 +51,20 @@ struct repair {
 /* What more reads find meanwhile is left for the next one to find. */
 #define MIRROR_MAX_REPAIRS 64
 
+struct leg_name {
+  struct leg_name *next;
+  char text[];
+};
+
 struct mirror {
   struct target target;
-  unsigned leg_count;
-  unsigned first_primary;
+  atomic_uint leg_count; /* never falls */
+  atomic_uint chosen_primary;
   struct leg legs[MIRROR_MAX_LEGS];
   struct region_hash *regions;
   sector_t region_sectors;
   enum read_policy read_policy;
-  uint64_t resync_rate;
+  _Atomic uint64_t resync_rate;
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
   mirror_note_fn note;
@@ -73,12 +79,25 @@ struct mirror {
    */
   struct mutex state_lock;
 
+  /* For who waits until a leg has no users; a leaf. */
+  struct mutex users_lock;
+  struct cond users_gone;
+  atomic_bool is_waiting_for_users;
+
+  /* Of all devices that were ever legs: whoever looks at a name holds
+   * nothing.  Freed at the end.
+   */
+  struct leg_name *names;
+
   /* The resync; a leaf. */
   struct mutex resync_lock;
   struct cond resync_wake;
+  bool resync_is_wanted;  /* from start to stop */
   bool resync_exists;     /* its thread has been started and not joined */
   bool resync_is_running; /* it copies; not while it waits */
   bool resync_must_stop;
+  bool resync_is_paused;
+  bool resync_is_now; /* the next try need not wait for its time */
   struct thread resync_thread;
   struct kcopyd_client *kcopyd;
 
@@ -165,13 +184,15 @@ void mirror_scrub_get_status (struct mirror *mirror,
 void mirror_wake_resync (struct mirror *m);
 
 /* The leg that is trusted where legs may differ: the one given at the
- * start, and when that has failed, the first in sync.
+ * start, and when that has failed, the first in sync, from then on.
  */
 unsigned mirror_primary (struct mirror *m);
 
-/* The read slot of the mirror's target. */
+/* The slots that read, of the mirror's target. */
 int mirror_read (struct target *t, void *buffer, sector_t sector,
                  sector_t count);
+int mirror_extent (struct target *t, sector_t sector, sector_t count,
+                   struct bdev_extent *extent);
 
 static inline struct mirror *
 mirror_of (struct target *t)
@@ -184,5 +205,84 @@ leg_get_state (struct leg *leg)
 {
   return (enum leg_state) atomic_load (&leg->state);
 }
+
+/* True if writes go to it. */
+static inline bool
+leg_is_used (struct leg *leg)
+{
+  enum leg_state state = leg_get_state (leg);
+
+  return state == LEG_IN_SYNC || state == LEG_RECOVERING;
+}
+
+/* Use a leg's device: it is there until leg_put, if the state that is returned
+ * is a state in which it is used.  Who gives up a device changes the state
+ * first, and then waits for the users that there are: so each either is seen,
+ * or sees the state.
+ */
+static inline enum leg_state
+leg_get (struct leg *leg)
+{
+  atomic_fetch_add (&leg->users, 1);
+  return leg_get_state (leg);
+}
+
+void mirror_tell_users_gone (struct mirror *m);
+
+static inline void
+leg_put (struct mirror *m, struct leg *leg)
+{
+  if (atomic_fetch_sub (&leg->users, 1) == 1 &&
+      atomic_load (&m->is_waiting_for_users))
+    mirror_tell_users_gone (m);
+}
+
+/* The same for one that is to be written: false, and it is not got, if it is
+ * not used.
+ */
+static inline bool
+leg_get_used (struct mirror *m, struct leg *leg)
+{
+  enum leg_state state;
+
+  if (!leg_is_used (leg))
+    return false; /* so that who waits for users is not held up */
+  state = leg_get (leg);
+  if (state == LEG_IN_SYNC || state == LEG_RECOVERING)
+    return true;
+  leg_put (m, leg);
+  return false;
+}
+
+/* The same for one that is to be read: false, and it is not got, if it is not
+ * in sync any more.
+ */
+static inline bool
+leg_get_in_sync (struct mirror *m, struct leg *leg)
+{
+  if (leg_get (leg) == LEG_IN_SYNC)
+    return true;
+  leg_put (m, leg);
+  return false;
+}
+
+/* Change a leg's state in memory.  The caller holds state_lock, and has made
+ * it durable.
+ */
+void mirror_set_leg_state (struct mirror *m, unsigned leg,
+                           enum leg_state state);
+
+/* How many legs are in sync.  For a decision the caller holds state_lock. */
+unsigned mirror_count_in_sync (struct mirror *m);
+
+/* Let the resync stand still, while legs change, and go on, if it was on. */
+void mirror_hold_resync (struct mirror *m);
+void mirror_let_resync_go (struct mirror *m);
+
+/* Give leg LEG, which has none, a device, and a name.  Returns 0 or -ENOMEM. */
+int mirror_install_device (struct mirror *m, unsigned leg,
+                           struct block_device *bdev);
+
+void mirror_free_names (struct mirror *m);
 
 #endif /* DM_MIRROR_IMPL_H */

@@ -28,15 +28,14 @@ is_better_leg (struct mirror *m, unsigned a, unsigned b)
   if (m->legs[a].is_doubtful != m->legs[b].is_doubtful)
     return m->legs[b].is_doubtful;
   return m->read_policy == READ_LEAST_PENDING &&
-         atomic_load (&m->legs[a].pending_reads) <
-           atomic_load (&m->legs[b].pending_reads);
+         atomic_load (&m->legs[a].users) < atomic_load (&m->legs[b].users);
 }
 
 /* The leg to read, among those not in TRIED; NO_LEG if there is none. */
 static unsigned
 choose_leg (struct mirror *m, bool is_in_sync, unsigned long tried)
 {
-  unsigned best = NO_LEG, i, start = 0;
+  unsigned count = m->leg_count, best = NO_LEG, i, start = 0;
 
   if (!is_in_sync) {
     unsigned primary = mirror_primary (m);
@@ -44,9 +43,9 @@ choose_leg (struct mirror *m, bool is_in_sync, unsigned long tried)
     return tried & 1UL << primary ? NO_LEG : primary;
   }
   if (m->read_policy == READ_ROUND_ROBIN)
-    start = atomic_fetch_add (&m->round_robin, 1) % m->leg_count;
-  for (i = 0; i < m->leg_count; ++i) {
-    unsigned leg = (start + i) % m->leg_count;
+    start = atomic_fetch_add (&m->round_robin, 1) % count;
+  for (i = 0; i < count; ++i) {
+    unsigned leg = (start + i) % count;
 
     if (tried & 1UL << leg || leg_get_state (&m->legs[leg]) != LEG_IN_SYNC)
       continue;
@@ -63,12 +62,9 @@ read_leg (struct leg *leg, void *buffer, sector_t sector, sector_t count)
   int error = 0;
   int r;
 
-  atomic_fetch_add (&leg->pending_reads, 1);
   r = dm_io_sync_vm_errors (1, &where, DM_IO_READ, buffer, NULL, &error);
-  atomic_fetch_sub (&leg->pending_reads, 1);
-  if (r < 0) {
+  if (r < 0)
     return error < 0 ? error : r;
-  }
   atomic_fetch_add (&leg->reads, 1);
   atomic_fetch_add (&leg->read_bytes, sector_to_bytes (count));
   return 0;
@@ -89,7 +85,7 @@ note_error (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
   if (is_power_of_2 (atomic_fetch_add (&m->legs[leg].read_errors, 1) + 1))
     log_error ("mirror: leg %u (%s): read of %" PRIu64 " bytes at %" PRIu64
                " failed: %s; %s",
-               leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (count),
+               leg, m->legs[leg].name, sector_to_bytes (count),
                sector_to_bytes (sector), errno_text (error),
                is_in_sync ? "another leg in sync is tried, if there is one"
                           : "no other leg is in sync there");
@@ -111,10 +107,14 @@ mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
     leg = choose_leg (m, is_in_sync, tried);
     if (leg == NO_LEG)
       return r;
+    if (!leg_get_in_sync (m, &m->legs[leg]))
+      continue; /* it has just failed: choose again */
     error = read_leg (&m->legs[leg], buffer, sector, count);
+    if (error < 0)
+      note_error (m, leg, sector, count, is_in_sync, error);
+    leg_put (m, &m->legs[leg]);
     if (error == 0)
       break;
-    note_error (m, leg, sector, count, is_in_sync, error);
     tried |= 1UL << leg;
     r = error;
   }
@@ -122,4 +122,20 @@ mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
     if (tried >> leg & 1)
       mirror_ask_for_repair (m, leg, sector, count);
   return 0;
+}
+
+int
+mirror_extent (struct target *t, sector_t sector, sector_t count,
+               struct bdev_extent *extent)
+{
+  struct mirror *m = mirror_of (t);
+  struct leg *leg;
+  int r;
+
+  do
+    leg = &m->legs[mirror_primary (m)];
+  while (!leg_get_in_sync (m, leg));
+  r = bdev_extent (leg->bdev, sector, count, extent);
+  leg_put (m, leg);
+  return r;
 }

@@ -121,13 +121,16 @@ mirror_ask_for_repair (struct mirror *m, unsigned leg, sector_t sector,
 
 /*----- repairing -------------------------------------------------------*/
 
-/* The smallest part of LEG that can be written as it is. */
+/* The smallest part of a leg that can be written as it is. */
 static sector_t
-leg_block_sectors (const struct leg *leg)
+leg_block_sectors (struct mirror *m, unsigned leg)
 {
-  struct bdev_limits limits;
+  struct bdev_limits limits = { .block_bytes = SECTOR_SIZE };
 
-  bdev_get_limits (leg->bdev, &limits);
+  if (leg_get_in_sync (m, &m->legs[leg])) {
+    bdev_get_limits (m->legs[leg].bdev, &limits);
+    leg_put (m, &m->legs[leg]);
+  }
   return MAX_OF (limits.block_bytes >> SECTOR_SHIFT, (sector_t) 1);
 }
 
@@ -155,16 +158,22 @@ read_good_copy (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
 {
   unsigned i;
 
-  for (i = 0; i < m->leg_count; ++i)
-    if (i != leg && leg_get_state (&m->legs[i]) == LEG_IN_SYNC &&
-        read_from (m, i, sector, count, good) == 0)
+  for (i = 0; i < m->leg_count; ++i) {
+    int r;
+
+    if (i == leg || !leg_get_in_sync (m, &m->legs[i]))
+      continue;
+    r = read_from (m, i, sector, count, good);
+    leg_put (m, &m->legs[i]);
+    if (r == 0)
       return i;
+  }
   return NO_LEG;
 }
 
-int
-mirror_rewrite (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
-                const void *data, void *again)
+static int
+rewrite (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
+         const void *data, void *again)
 {
   struct io_region where = { m->legs[leg].bdev, sector, count };
   struct leg_failure failure = {
@@ -192,12 +201,26 @@ mirror_rewrite (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
   return failure.error;
 }
 
+int
+mirror_rewrite (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
+                const void *data, void *again)
+{
+  int r;
+
+  /* Another device of that number is not in sync while the region is held. */
+  if (!leg_get_in_sync (m, &m->legs[leg]))
+    return -ENODEV;
+  r = rewrite (m, leg, sector, count, data, again);
+  leg_put (m, &m->legs[leg]);
+  return r;
+}
+
 /* Rewrite what cannot be read.  Returns false if it stays as bad as it is. */
 static bool
 repair_block (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
               struct repairer *memory)
 {
-  const char *name = bdev_name (m->legs[leg].bdev);
+  const char *name = m->legs[leg].name;
   unsigned source = read_good_copy (m, leg, sector, count, memory->good);
 
   if (source == NO_LEG) {
@@ -214,7 +237,7 @@ repair_block (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
                  " could not be read; they were rewritten from leg %u (%s), "
                  "and can be read again",
                  leg, name, sector_to_bytes (count), sector_to_bytes (sector),
-                 source, bdev_name (m->legs[source].bdev));
+                 source, m->legs[source].name);
   return true;
 }
 
@@ -225,7 +248,7 @@ static bool
 repair_piece (struct mirror *m, unsigned leg, sector_t sector, sector_t count,
               struct repairer *memory)
 {
-  sector_t block = leg_block_sectors (&m->legs[leg]), at, n;
+  sector_t block = leg_block_sectors (m, leg), at, n;
   bool ok = true;
 
   if (read_from (m, leg, sector, count, memory->again) == 0)
@@ -245,10 +268,11 @@ static bool
 repair_range (struct mirror *m, const struct repair *repair,
               struct repairer *memory)
 {
-  sector_t block = leg_block_sectors (&m->legs[repair->leg]);
+  sector_t block = leg_block_sectors (m, repair->leg);
   sector_t at = round_down_to (repair->sector, block);
   sector_t end = MIN_OF (round_up_to (repair->sector + repair->count, block),
                          m->target.sectors);
+  struct leg *leg = &m->legs[repair->leg];
   bool ok = true;
 
   while (ok && at < end && !atomic_load (&m->repair_must_stop)) {
@@ -259,8 +283,10 @@ repair_range (struct mirror *m, const struct repair *repair,
     n = MIN_OF (REPAIR_SECTORS, MIN_OF (first + length, end) - at);
     region_hash_hold (m->regions, region);
     if (region_hash_is_in_sync (m->regions, at, n) &&
-        leg_get_state (&m->legs[repair->leg]) == LEG_IN_SYNC) /* (1) */
+        leg_get_in_sync (m, leg)) { /* (1) */
       ok = repair_piece (m, repair->leg, at, n, memory);
+      leg_put (m, leg);
+    }
     region_hash_release (m->regions, region);
     at += n;
   }

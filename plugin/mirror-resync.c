@@ -137,7 +137,7 @@ recover_region (struct mirror *m, uint64_t region)
 
   region_hash_region_range (m->regions, region, &from.sector, &from.count);
   for (i = 0; i < m->leg_count; ++i) {
-    if (i == primary || leg_get_state (&m->legs[i]) == LEG_FAILED)
+    if (i == primary || !leg_is_used (&m->legs[i]))
       continue;
     legs[num_dests] = i;
     dests[num_dests] = from;
@@ -161,11 +161,23 @@ recover_region (struct mirror *m, uint64_t region)
     atomic_fetch_add (&m->legs[primary].read_errors, 1);
     log_error ("mirror: leg %u (%s): resync read of %" PRIu64
                " bytes at %" PRIu64 " failed; the region stays out of sync",
-               primary, bdev_name (m->legs[primary].bdev),
-               sector_to_bytes (from.count), sector_to_bytes (from.sector));
+               primary, m->legs[primary].name, sector_to_bytes (from.count),
+               sector_to_bytes (from.sector));
     return false;
   }
   return drop_failed_legs (m, legs, dests, copy.write_err);
+}
+
+/* So long may BYTES take at RATE, in ns. */
+static uint64_t
+time_for (uint64_t rate, uint64_t bytes)
+{
+  if (rate == 0)
+    return 0;
+  /* In two steps, so that no product passes 2^64 before its time. */
+  return bytes / rate * NS_PER_SECOND +
+         (uint64_t) ((double) (bytes % rate) / (double) rate *
+                     (double) NS_PER_SECOND);
 }
 
 /* Wait until copying may go on at the set rate.  Returns false when the
@@ -174,17 +186,17 @@ recover_region (struct mirror *m, uint64_t region)
 static bool
 may_go_on (struct mirror *m, uint64_t started_ns, uint64_t done_bytes)
 {
-  uint64_t until = 0;
-
-  if (m->resync_rate > 0)
-    /* In two steps, so that no product passes 2^64 before its time. */
-    until = started_ns + done_bytes / m->resync_rate * NS_PER_SECOND +
-            (uint64_t) ((double) (done_bytes % m->resync_rate) /
-                        (double) m->resync_rate * (double) NS_PER_SECOND);
-
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
-  while (!m->resync_must_stop && clock_now_ns () < until)
-    (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until);
+  while (!m->resync_must_stop) {
+    uint64_t until = started_ns + time_for (m->resync_rate, done_bytes);
+
+    if (m->resync_is_paused)
+      cond_wait (&m->resync_wake, &m->resync_lock);
+    else if (clock_now_ns () < until)
+      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until);
+    else
+      break;
+  }
   return !m->resync_must_stop;
 }
 
@@ -209,11 +221,11 @@ finish_resync (struct mirror *m)
     if (r < 0) {
       log_error ("mirror: leg %u (%s) is in sync, but this cannot be "
                  "recorded: %s",
-                 i, bdev_name (leg->bdev), errno_text (r));
+                 i, leg->name, errno_text (r));
       continue;
     }
-    atomic_store (&leg->state, LEG_IN_SYNC);
-    log_info ("mirror: leg %u (%s): in sync", i, bdev_name (leg->bdev));
+    mirror_set_leg_state (m, i, LEG_IN_SYNC);
+    log_info ("mirror: leg %u (%s): in sync", i, leg->name);
   }
   if (m->resynced != NULL) {
     r = m->resynced (m->opaque);
@@ -270,7 +282,11 @@ wait_for_work (struct mirror *m, uint64_t not_before_ns)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
   m->resync_is_running = false;
   while (!m->resync_must_stop) {
-    if (!has_work (m))
+    if (m->resync_is_now) { /* asked for: there is nothing to wait for */
+      m->resync_is_now = false;
+      not_before_ns = 0;
+    }
+    if (!has_work (m) || m->resync_is_paused)
       cond_wait (&m->resync_wake, &m->resync_lock);
     else if (clock_now_ns () < not_before_ns)
       (void) cond_wait_until (&m->resync_wake, &m->resync_lock, not_before_ns);
@@ -326,43 +342,117 @@ mirror_wake_resync (struct mirror *m)
   cond_broadcast (&m->resync_wake);
 }
 
+/* Start the thread, if there is anything that could be copied anywhere. */
+static int
+start_thread (struct mirror *m)
+{
+  int r;
+
+  if (m->leg_count == 1)
+    return 0;
+  r = kcopyd_client_create (RESYNC_PAGES, &m->kcopyd);
+  if (r < 0)
+    return r;
+  mutex_lock (&m->resync_lock);
+  m->resync_must_stop = false;
+  m->resync_is_running = has_work (m);
+  mutex_unlock (&m->resync_lock);
+  r = thread_start (&m->resync_thread, "dm-resync", resync_main, m);
+  if (r < 0) {
+    mutex_lock (&m->resync_lock);
+    m->resync_is_running = false;
+    mutex_unlock (&m->resync_lock);
+    kcopyd_client_destroy (m->kcopyd);
+    return r;
+  }
+  m->resync_exists = true;
+  return 0;
+}
+
+static void
+stop_thread (struct mirror *m)
+{
+  if (!m->resync_exists)
+    return;
+  mutex_lock (&m->resync_lock);
+  m->resync_must_stop = true;
+  cond_broadcast (&m->resync_wake);
+  mutex_unlock (&m->resync_lock);
+  thread_join (&m->resync_thread);
+  kcopyd_client_destroy (m->kcopyd);
+  m->resync_exists = false;
+}
+
 int
 mirror_start_resync (struct mirror *mirror)
 {
   int r;
 
-  mirror_stop_resync (mirror);
-  if (mirror->leg_count == 1)
-    return 0; /* nothing that could be copied anywhere */
-  r = kcopyd_client_create (RESYNC_PAGES, &mirror->kcopyd);
-  if (r < 0)
-    return r;
-  mutex_lock (&mirror->resync_lock);
-  mirror->resync_must_stop = false;
-  mirror->resync_is_running = has_work (mirror);
-  mutex_unlock (&mirror->resync_lock);
-  r = thread_start (&mirror->resync_thread, "dm-resync", resync_main, mirror);
-  if (r < 0) {
-    mutex_lock (&mirror->resync_lock);
-    mirror->resync_is_running = false;
-    mutex_unlock (&mirror->resync_lock);
-    kcopyd_client_destroy (mirror->kcopyd);
-    return r;
-  }
-  mirror->resync_exists = true;
-  return 0;
+  stop_thread (mirror);
+  r = start_thread (mirror);
+  mirror->resync_is_wanted = r == 0;
+  return r;
 }
 
 void
 mirror_stop_resync (struct mirror *mirror)
 {
-  if (!mirror->resync_exists)
-    return;
-  mutex_lock (&mirror->resync_lock);
-  mirror->resync_must_stop = true;
+  stop_thread (mirror);
+  mirror->resync_is_wanted = false;
+}
+
+void
+mirror_hold_resync (struct mirror *m)
+{
+  stop_thread (m);
+}
+
+void
+mirror_let_resync_go (struct mirror *m)
+{
+  int r = m->resync_is_wanted ? start_thread (m) : 0;
+
+  if (r < 0)
+    log_error ("mirror: the resync cannot be started again: %s; that is tried "
+               "at the next change of a leg, and the next start",
+               errno_text (r));
+}
+
+bool
+mirror_pause_resync (struct mirror *mirror, enum resync_pause pause)
+{
+  bool is_paused = pause == RESYNC_PAUSE;
+  bool has_changed;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
+  has_changed = mirror->resync_is_paused != is_paused;
+  mirror->resync_is_paused = is_paused;
   cond_broadcast (&mirror->resync_wake);
-  mutex_unlock (&mirror->resync_lock);
-  thread_join (&mirror->resync_thread);
-  kcopyd_client_destroy (mirror->kcopyd);
-  mirror->resync_exists = false;
+  return has_changed;
+}
+
+void
+mirror_hurry_resync (struct mirror *mirror)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
+  mirror->resync_is_now = true;
+  cond_broadcast (&mirror->resync_wake);
+}
+
+bool
+mirror_set_resync_rate (struct mirror *mirror, uint64_t bytes_per_second)
+{
+  bool has_changed;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
+  has_changed = mirror->resync_rate != bytes_per_second;
+  mirror->resync_rate = bytes_per_second;
+  cond_broadcast (&mirror->resync_wake);
+  return has_changed;
+}
+
+bool
+mirror_needs_resync (struct mirror *mirror)
+{
+  return has_work (mirror);
 }

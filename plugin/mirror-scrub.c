@@ -98,15 +98,15 @@ tell_range (struct scrub *s, unsigned leg)
     log_warning ("mirror: scrub: leg %u (%s): %" PRIu64 " bytes at %" PRIu64
                  " differ from other legs, and the primary could not be read "
                  "there, so nobody knows which is right; they stay as they are",
-                 leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (r->count),
+                 leg, m->legs[leg].name, sector_to_bytes (r->count),
                  sector_to_bytes (r->sector));
   else
     log_warning ("mirror: scrub: leg %u (%s): %" PRIu64 " bytes at %" PRIu64
                  " differ from %s leg %u (%s)%s; %s",
-                 leg, bdev_name (m->legs[leg].bdev), sector_to_bytes (r->count),
+                 leg, m->legs[leg].name, sector_to_bytes (r->count),
                  sector_to_bytes (r->sector),
                  r->is_majority ? "most legs, such as" : "the primary,",
-                 r->source, bdev_name (m->legs[r->source].bdev),
+                 r->source, m->legs[r->source].name,
                  r->is_majority ? "" : ", and no majority tells which is right",
                  remedy_text (s, r));
   r->count = 0;
@@ -153,16 +153,18 @@ read_legs (struct scrub *s)
 
   s->legs = 0;
   for (i = 0; i < m->leg_count; ++i) {
-    struct io_region where = { m->legs[i].bdev, s->sector, s->count };
+    struct io_region where = { .sector = s->sector, .count = s->count };
     int error = 0;
 
-    if (leg_get_state (&m->legs[i]) != LEG_IN_SYNC)
+    if (!leg_get_in_sync (m, &m->legs[i]))
       continue;
+    where.bdev = m->legs[i].bdev;
     if (dm_io_sync_vm_errors (1, &where, DM_IO_READ, s->data[i], NULL, &error) <
         0)
       note_error (s, i, error);
     else
       s->legs |= 1UL << i;
+    leg_put (m, &m->legs[i]);
   }
 }
 

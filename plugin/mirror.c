@@ -84,8 +84,8 @@ format_failure (const struct leg_failure *f, char *buffer, size_t size)
               sector_to_bytes (f->sector), errno_text (f->error));
 }
 
-static unsigned
-count_in_sync (struct mirror *m)
+unsigned
+mirror_count_in_sync (struct mirror *m)
 {
   unsigned i, n = 0;
 
@@ -106,16 +106,16 @@ int
 mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
 {
   struct leg *leg = &m->legs[failure->leg];
-  const char *name = bdev_name (leg->bdev);
+  const char *name = leg->name;
   char reason[256];
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
 
-  if (leg_get_state (leg) == LEG_FAILED)
+  if (!leg_is_used (leg))
     return 0;
   format_failure (failure, reason, sizeof reason);
-  if (leg_get_state (leg) == LEG_IN_SYNC && count_in_sync (m) == 1) {
+  if (leg_get_state (leg) == LEG_IN_SYNC && mirror_count_in_sync (m) == 1) {
     if (must_be_told (m))
       log_error ("mirror: leg %u (%s): %s; it is the last leg in sync, so it "
                  "stays in use and the client gets an error",
@@ -130,7 +130,7 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
                  failure->leg, name, reason, errno_text (r));
     return -EIO;
   }
-  atomic_store (&leg->state, LEG_FAILED); /* (2) */
+  mirror_set_leg_state (m, failure->leg, LEG_FAILED); /* (2) */
   log_error ("mirror: leg %u (%s): %s; leg failed, volume degraded",
              failure->leg, name, reason);
   return 0;
@@ -141,8 +141,9 @@ mirror_primary (struct mirror *m)
 {
   unsigned i;
 
-  if (leg_get_state (&m->legs[m->first_primary]) == LEG_IN_SYNC)
-    return m->first_primary;
+  i = m->chosen_primary;
+  if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC)
+    return i;
   for (i = 0; i < m->leg_count; ++i)
     if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC)
       return i;
@@ -167,22 +168,32 @@ fan_out_init (struct mirror *m, struct fan_out *f, enum leg_op op,
   /* Which leg comes first changes from page to page, so that writers of
    * different pages do not queue up for the lock of the same file.
    */
-  unsigned leg = (unsigned) (sector >> 3) % m->leg_count;
+  unsigned leg_count = m->leg_count;
+  unsigned leg = (unsigned) (sector >> 3) % leg_count;
   unsigned i;
 
   f->op = op;
   f->count = 0;
-  for (i = 0; i < m->leg_count; ++i) {
-    if (leg_get_state (&m->legs[leg]) != LEG_FAILED) {
+  for (i = 0; i < leg_count || f->count == 0; ++i) {
+    if (leg_get_used (m, &m->legs[leg])) {
       f->legs[f->count] = leg;
       f->where[f->count] = (struct io_region){ m->legs[leg].bdev, sector,
                                                count };
       f->errors[f->count] = 0;
       f->count++;
     }
-    if (++leg == m->leg_count)
+    if (++leg == leg_count)
       leg = 0;
   }
+}
+
+static void
+fan_out_end (struct mirror *m, const struct fan_out *f)
+{
+  unsigned i;
+
+  for (i = 0; i < f->count; ++i)
+    leg_put (m, &m->legs[f->legs[i]]);
 }
 
 static void
@@ -245,7 +256,7 @@ handle_errors (struct mirror *m, const struct fan_out *f)
                  "(%s): %s; the client gets an error",
                  leg_op_name (f->op), sector_to_bytes (f->where[0].count),
                  sector_to_bytes (f->where[0].sector), primary,
-                 bdev_name (m->legs[primary].bdev), errno_text (first_error));
+                 m->legs[primary].name, errno_text (first_error));
     return first_error < 0 ? first_error : -EIO;
   }
   /* Want of memory is our fault, not the leg's. */
@@ -312,6 +323,7 @@ mirror_write (struct target *t, const void *buffer, sector_t sector,
   count_write (m, &f);
   if (r < 0)
     r = finish_failed_write (m, &f, flags);
+  fan_out_end (m, &f);
   region_hash_write_end (m->regions, sector, count);
   return r < 0 || !(flags & BDEV_FUA) ? r : group_sync_error (&m->flushes);
 }
@@ -361,6 +373,7 @@ mirror_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
   if (r < 0)
     r = finish_failed_write (m, &f, flags);
 out:
+  fan_out_end (m, &f);
   region_hash_write_end (m->regions, sector, count);
   return r < 0 || !(flags & BDEV_FUA) ? r : group_sync_error (&m->flushes);
 }
@@ -378,10 +391,12 @@ flush_legs (void *arg)
   fan_out_init (m, &f, LEG_OP_FLUSH, 0, 0);
   r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_FLUSH, NULL, NULL,
                             f.errors);
-  if (r == 0)
-    return 0;
-  count_write (m, &f);
-  return handle_errors (m, &f);
+  if (r < 0) {
+    count_write (m, &f);
+    r = handle_errors (m, &f);
+  }
+  fan_out_end (m, &f);
+  return r;
 }
 
 static int
@@ -393,15 +408,6 @@ mirror_flush (struct target *t)
   if (r < 0)
     mirror_tell (m, MIRROR_FLUSH_FAILED);
   return r;
-}
-
-static int
-mirror_extent (struct target *t, sector_t sector, sector_t count,
-               struct bdev_extent *extent)
-{
-  struct mirror *m = mirror_of (t);
-
-  return bdev_extent (m->legs[mirror_primary (m)].bdev, sector, count, extent);
 }
 
 static const struct target_ops mirror_ops = {
@@ -435,13 +441,16 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->target.ops = &mirror_ops;
   m->target.sectors = params->sectors;
   m->leg_count = params->leg_count;
-  m->first_primary = params->primary;
+  m->chosen_primary = params->primary;
+  for (i = 0; i < MIRROR_MAX_LEGS; ++i)
+    m->legs[i].state = LEG_ABSENT;
   for (i = 0; i < m->leg_count; ++i) {
-    m->legs[i].bdev = params->legs[i];
+    if (mirror_install_device (m, i, params->legs[i]) < 0)
+      goto err_free_names;
     m->legs[i].is_write_mostly = params->is_write_mostly[i];
     m->legs[i].state = params->states[i];
   }
-  assert (count_in_sync (m) > 0);
+  assert (mirror_count_in_sync (m) > 0);
   m->region_sectors = params->region_sectors;
   m->read_policy = params->read_policy;
   m->resync_rate = params->resync_rate;
@@ -451,6 +460,8 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->opaque = params->opaque;
   group_sync_init (&m->flushes);
   mutex_init (&m->state_lock);
+  mutex_init (&m->users_lock);
+  cond_init (&m->users_gone);
   mutex_init (&m->resync_lock);
   cond_init (&m->resync_wake);
   mutex_init (&m->repair_lock);
@@ -459,6 +470,12 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   cond_init (&m->scrub_wake);
   *mirror = m;
   return 0;
+
+err_free_names:
+  mirror_free_names (m);
+  region_hash_destroy (m->regions);
+  free (m);
+  return -ENOMEM;
 }
 
 void
@@ -471,8 +488,11 @@ mirror_destroy (struct mirror *mirror)
   mirror_scrub_stop (mirror);
   mirror_stop_repair (mirror);
   mirror_stop_resync (mirror);
-  for (i = 0; i < mirror->leg_count; ++i)
+  for (i = 0; i < mirror->leg_count; ++i) {
+    assert (mirror->legs[i].users == 0);
     bdev_close (mirror->legs[i].bdev);
+  }
+  mirror_free_names (mirror);
   region_hash_destroy (mirror->regions);
   cond_destroy (&mirror->scrub_wake);
   mutex_destroy (&mirror->scrub_lock);
@@ -480,6 +500,8 @@ mirror_destroy (struct mirror *mirror)
   mutex_destroy (&mirror->repair_lock);
   cond_destroy (&mirror->resync_wake);
   mutex_destroy (&mirror->resync_lock);
+  cond_destroy (&mirror->users_gone);
+  mutex_destroy (&mirror->users_lock);
   mutex_destroy (&mirror->state_lock);
   group_sync_destroy (&mirror->flushes);
   free (mirror);
@@ -535,6 +557,7 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
   status->flush_error = group_sync_error (&mirror->flushes);
   mutex_lock (&mirror->resync_lock);
   status->is_resyncing = mirror->resync_is_running;
+  status->is_paused = mirror->resync_is_paused;
   mutex_unlock (&mirror->resync_lock);
   mutex_lock (&mirror->repair_lock);
   status->is_repairing = mirror->repair_count > 0 || mirror->repair_is_busy;

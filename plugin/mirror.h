@@ -22,6 +22,7 @@ enum leg_state {
   LEG_IN_SYNC,    /* holds everything, but for regions not in sync */
   LEG_RECOVERING, /* takes writes, and what it lacks; is not read */
   LEG_FAILED,     /* not used any more */
+  LEG_ABSENT,     /* there is no leg of this number (any more) */
 };
 
 enum read_policy {
@@ -35,7 +36,8 @@ struct mirror;
 /* Called when a leg's state is about to change: makes it durable, with
  * the REASON (may be NULL).  Called on any thread, one call at a time, with
  * the mirror's lock held: it must not call back.  If it returns an error
- * the change does not happen, and the write that caused it fails.
+ * the change does not happen, and the write that caused it fails.  LEG_ABSENT:
+ * the leg is removed.
  */
 typedef int (*mirror_leg_fn) (void *opaque, unsigned leg, enum leg_state state,
                               const char *reason);
@@ -85,8 +87,15 @@ int mirror_create (const struct mirror_params *params, struct mirror **mirror);
  */
 void mirror_destroy (struct mirror *mirror);
 
-/* The device of leg LEG, which stays the mirror's. */
+/* The device of leg LEG, which stays the mirror's, and goes when the leg is
+ * removed or gets another one: for who is not beside such a call.
+ */
 struct block_device *mirror_leg_bdev (struct mirror *mirror, unsigned leg);
+
+/* The name of leg LEG's device; NULL if there never was such a leg.  The text
+ * lives as long as the mirror.
+ */
+const char *mirror_leg_name (struct mirror *mirror, unsigned leg);
 
 /* The mirror as a target; lives as long as the mirror. */
 struct target *mirror_target (struct mirror *mirror);
@@ -100,6 +109,24 @@ int mirror_start_resync (struct mirror *mirror);
  * again, and goes on with what is left.
  */
 void mirror_stop_resync (struct mirror *mirror);
+
+/* Pause it after the region it is at, or let it go on; also when it is
+ * started again.  Returns false if it was so already.
+ */
+enum resync_pause {
+  RESYNC_GO_ON,
+  RESYNC_PAUSE,
+};
+bool mirror_pause_resync (struct mirror *mirror, enum resync_pause pause);
+
+/* Try again now what could not be copied, instead of when it is time. */
+void mirror_hurry_resync (struct mirror *mirror);
+
+/* A new rate, of the scrub, too; 0: no limit.  Returns false if it was that. */
+bool mirror_set_resync_rate (struct mirror *mirror, uint64_t bytes_per_second);
+
+/* True if there is anything to copy that can be. */
+bool mirror_needs_resync (struct mirror *mirror);
 
 /* Start to repair, in the background, what one leg in sync cannot read and
  * another can; and to let legs fail because of reads: those that are gone, and
@@ -135,6 +162,53 @@ void mirror_scrub_stop (struct mirror *mirror);
  */
 bool mirror_is_clean (struct mirror *mirror);
 
+/*----- changing the legs -----------------------------------------------*/
+
+/* Legs come and go while clients read and write.  A leg keeps its number; a
+ * new one gets the lowest that is free.  These calls, and those that start or
+ * stop resync, repair or scrub, come one at a time.  leg_changed makes each
+ * change durable before it has any effect; if it fails nothing has changed.
+ * They wait until nobody uses the device any more that is given up: so
+ * as long as a request may take that is in it.
+ */
+
+/* Use leg LEG no more, for REASON.  Returns 0; 1 if it was failed already;
+ * -EBUSY if it is the last in sync; or the error of leg_changed.
+ */
+int mirror_fail (struct mirror *mirror, unsigned leg, const char *reason);
+
+/* Add BDEV, of which nothing is known, as leg *LEG: it is recovering, and
+ * filled by the resync.  On success the mirror owns BDEV.  Returns 0, -E2BIG
+ * (there are MIRROR_MAX_LEGS), -ENOMEM, or the error of leg_changed or
+ * the log.
+ */
+int mirror_add_leg (struct mirror *mirror, struct block_device *bdev,
+                    bool is_write_mostly, unsigned *leg);
+
+/* Put BDEV, of which nothing is known, in the place of leg LEG, whose device
+ * is closed; as mirror_add_leg.  -EBUSY: LEG is the last in sync.
+ */
+int mirror_replace_leg (struct mirror *mirror, unsigned leg,
+                        struct block_device *bdev);
+
+/* Remove leg LEG, and close its device.  Returns 0, -EBUSY (it is the last in
+ * sync), or the error of leg_changed.
+ */
+int mirror_remove_leg (struct mirror *mirror, unsigned leg);
+
+/* Give leg LEG, which is failed and stays so, another device, and close the
+ * old one.  On success the mirror owns BDEV.  Returns 0 or -ENOMEM.
+ */
+int mirror_set_leg_device (struct mirror *mirror, unsigned leg,
+                           struct block_device *bdev);
+
+/* Use leg LEG again, which is failed, and holds all but what it has missed
+ * since: that is copied.  Returns 0 or the error of leg_changed.
+ */
+int mirror_rejoin_leg (struct mirror *mirror, unsigned leg);
+
+/*----- looking ---------------------------------------------------------*/
+
 /* What the mirror looks like now. */
 struct mirror_leg_status {
   enum leg_state state;
@@ -153,13 +227,14 @@ struct mirror_scrub_status {
 };
 
 struct mirror_status {
-  unsigned leg_count;
+  unsigned leg_count; /* numbers that were used; some may be LEG_ABSENT now */
   struct mirror_leg_status legs[MIRROR_MAX_LEGS];
   uint64_t regions_total, regions_in_sync;
   sector_t region_sectors;
   bool is_resyncing;
-  int flush_error; /* negative: a flush has failed on the last leg */
-  bool is_repairing;                /* or is about to */
+  int flush_error;   /* negative: a flush has failed on the last leg */
+  bool is_paused;    /* the resync */
+  bool is_repairing; /* or is about to */
   struct mirror_scrub_status scrub; /* the last one */
 };
 

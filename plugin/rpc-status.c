@@ -36,11 +36,11 @@ text_or_null (const char *text)
 }
 
 static json_t *
-leg_json (unsigned index, const struct volume_leg_status *leg)
+leg_json (const struct volume_leg_status *leg)
 {
   return json_pack (
     "{s:i, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:o}", "index",
-    (int) index, "spec", text_or_null (leg->spec), "state",
+    (int) leg->index, "spec", text_or_null (leg->spec), "state",
     leg_state_name (leg->state), "write_mostly", (int) leg->is_write_mostly,
     "reads", (json_int_t) leg->reads, "writes", (json_int_t) leg->writes,
     "read_bytes", (json_int_t) leg->read_bytes, "write_bytes",
@@ -85,7 +85,7 @@ control_status_json (const struct volume_status *status)
   unsigned i;
 
   for (i = 0; i < status->leg_count; ++i)
-    (void) json_array_append_new (legs, leg_json (i, &status->legs[i]));
+    (void) json_array_append_new (legs, leg_json (&status->legs[i]));
   return json_pack (
     "{s:i, s:{s:I, s:s, s:I, s:o, s:b}, s:o, s:{s:I, s:I, s:I, s:I},"
     " s:{s:s, s:I, s:I, s:I, s:o}, s:{s:s, s:I, s:I, s:I, s:I}, s:o,"

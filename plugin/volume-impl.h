@@ -47,6 +47,19 @@ struct chain_worker {
   bool is_idle; /* nothing is left to do */
 };
 
+/* How legs are opened. */
+struct volume_leg_options {
+  enum direct_mode direct;
+  unsigned timeout_ms; /* of NBD servers */
+};
+
+/* A leg that is about to come in, for the manifest. */
+struct volume_new_leg {
+  const char *spec; /* absolute */
+  const char *identity;
+  struct block_device *bdev;
+};
+
 struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
   bool is_read_only;
@@ -92,6 +105,16 @@ struct volume {
 
   struct events *events;
   struct volume_look look;
+
+  /* The legs of the mirror that the manifest has, a bit each: a leg of
+   * the manifest is one of the mirror, in the same order, but legs of the
+   * mirror keep their numbers when others go.  Under manifest_lock.
+   */
+  unsigned leg_numbers;
+
+  /* Under admin_lock. */
+  struct volume_leg_options leg_options;
+  const struct volume_new_leg *new_leg; /* NULL: none is about to come in */
 };
 
 /* Save the manifest, durably.  The caller holds manifest_lock, or is alone.
@@ -113,6 +136,33 @@ void volume_note_snapshot (struct volume *v, enum event_type type,
                            const char *name, const char *reason);
 void volume_note_rename (struct volume *v, const char *name,
                          const char *new_name);
+
+/* Which leg of the manifest leg LEG of the mirror is, and the reverse.  The
+ * caller holds manifest_lock, or is alone.
+ */
+unsigned volume_manifest_leg (const struct volume *v, unsigned leg);
+unsigned volume_mirror_leg (const struct volume *v, unsigned index);
+
+/* For the mirror's leg_changed: record that new_leg is leg LEG now, and
+ * recovering; or that there is no such leg any more.  If that fails the
+ * manifest is as it was.  The caller holds manifest_lock.
+ */
+int volume_record_new_leg (struct volume *v, unsigned leg);
+int volume_record_no_leg (struct volume *v, unsigned leg);
+
+/* The first leg of the manifest that is in sync: which the mirror reads when
+ * its primary is so no more.
+ */
+unsigned volume_first_in_sync (const struct manifest *m);
+
+/* Open the file, disk or URI PATH as a leg. */
+int volume_open_device (const struct volume_leg_options *options,
+                        const char *path, unsigned flags,
+                        struct block_device **bdev);
+
+/* Why that has failed, and what to do about it. */
+void volume_leg_error_text (const char *path, bool is_wanted, int error,
+                            char text[LOG_MESSAGE_BYTES]);
 
 /* One leg on its way from the command line to the mirror. */
 struct volume_leg {

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,111 +26,125 @@
 
 /*----- opening ---------------------------------------------------------*/
 
-/* Open the leg PATH as the user wants legs, with FLAGS. */
-static int
-open_device (const struct volume_spec *spec, const char *path, unsigned flags,
-             struct block_device **bdev)
+int
+volume_open_device (const struct volume_leg_options *options, const char *path,
+                    unsigned flags, struct block_device **bdev)
 {
-  struct bdev_options options = {
-    .struct_size = sizeof options,
+  struct bdev_options o = {
+    .struct_size = sizeof o,
     .flags = flags,
-    .timeout_ms = spec->leg_timeout_ms,
+    .timeout_ms = options->timeout_ms,
   };
 
   /* A server cannot be locked, nor told how to reach its disk. */
   if (!bdev_spec_is_uri (path)) {
-    options.flags |= BDEV_OPEN_EXCLUSIVE;
-    if (spec->direct == DIRECT_ON)
-      options.flags |= BDEV_OPEN_DIRECT;
-    else if (spec->direct == DIRECT_OFF)
-      options.flags |= BDEV_OPEN_BUFFERED;
+    o.flags |= BDEV_OPEN_EXCLUSIVE;
+    if (options->direct == DIRECT_ON)
+      o.flags |= BDEV_OPEN_DIRECT;
+    else if (options->direct == DIRECT_OFF)
+      o.flags |= BDEV_OPEN_BUFFERED;
   }
-  return bdev_open_options (path, &options, bdev);
+  return bdev_open_options (path, &o, bdev);
 }
 
-/* Why a server cannot be a leg, and what to do about it. */
 static int
-say_server_error (unsigned index, const struct volume_leg *leg, int r)
+open_device (const struct volume_spec *spec, const char *path, unsigned flags,
+             struct block_device **bdev)
 {
-  const char *remedy;
+  struct volume_leg_options options = { spec->direct, spec->leg_timeout_ms };
 
-  switch (r) {
+  return volume_open_device (&options, path, flags, bdev);
+}
+
+/* What is to be done if a server cannot be a leg. */
+static const char *
+server_remedy (int error)
+{
+  switch (error) {
   case -EPROTONOSUPPORT:
-    remedy = "this build has no such protocol; give a file or a block device";
-    break;
+    return "this build has no such protocol; give a file or a block device";
   case -EINVAL:
-    remedy = "its export must be a multiple of 512 bytes, and the URI right";
-    break;
+    return "its export must be a multiple of 512 bytes, and the URI right";
   case -ETIMEDOUT:
-    remedy = "see if the server hangs, or give more time with leg-timeout=";
-    break;
+    return "see if the server hangs, or give more time with leg-timeout=";
   case -EROFS:
-    remedy = "the server must allow writing";
-    break;
+    return "the server must allow writing";
   default:
-    remedy = "check the URI, and that the server runs";
+    return "check the URI, and that the server runs";
   }
-  log_error ("leg %u (%s): cannot be connected: %s; %s", index, leg->shown,
-             errno_text (r), remedy);
-  return r;
 }
 
-/* Why a leg cannot be opened or created, and what to do about it. */
-static int
-say_leg_error (unsigned index, const struct volume_leg *leg, int r)
+/* What is wrong with a file or a disk, and what is to be done, where the text
+ * of the error would not say it; else NULL.
+ */
+static const char *
+special_error_text (int error)
 {
-  const char *remedy;
-
-  if (bdev_spec_is_uri (leg->path))
-    return say_server_error (index, leg, r);
-  switch (r) {
-  case -ENOENT:
-    remedy = "check the name, or give size= to have it created";
-    break;
+  switch (error) {
   case -EISDIR:
-    log_error ("leg %u (%s): is a directory; give a file or a block device",
-               index, leg->shown);
-    return r;
+    return "is a directory; give a file or a block device";
   case -ENOTBLK:
-    log_error ("leg %u (%s): is neither a file nor a block device; give one",
-               index, leg->shown);
-    return r;
+    return "is neither a file nor a block device; give one";
   case -EINVAL:
-    log_error ("leg %u (%s): its size is not a multiple of 512 bytes; "
-               "make it one with 'truncate -s %%512 FILE'",
-               index, leg->shown);
-    return r;
+    return "its size is not a multiple of 512 bytes; make it one with "
+           "'truncate -s %512 FILE'";
   case -EBUSY:
-    log_error ("leg %u (%s): is in use by another process; stop that first, "
-               "two writers would destroy the data",
-               index, leg->shown);
-    return r;
+    return "is in use by another process; stop that first, two writers would "
+           "destroy the data";
   case -EOPNOTSUPP:
-    log_error ("leg %u (%s): O_DIRECT is not possible there; use direct=off",
-               index, leg->shown);
-    return r;
+    return "O_DIRECT is not possible there; use direct=off";
   case -EEXIST:
-    log_error ("leg %u (%s): is a link to nothing; remove it, or make what "
-               "it points to",
-               index, leg->shown);
-    return r;
+    return "is a link to nothing; remove it, or make what it points to";
+  default:
+    return NULL;
+  }
+}
+
+static const char *
+file_remedy (int error)
+{
+  switch (error) {
+  case -ENOENT:
+    return "check the name, or give size= to have it created";
   case -EACCES:
   case -EPERM:
-    remedy = "check the mode and owner of it and its folder";
-    break;
+  case -EROFS:
+    return "check the mode and owner of it and its folder";
   case -ENOSPC:
   case -EDQUOT:
   case -EFBIG:
-    remedy = "give a smaller size=, or make room";
-    break;
+    return "give a smaller size=, or make room";
   case -ENOMEM:
-    remedy = "free some memory";
-    break;
+    return "free some memory";
   default:
-    remedy = "check the name";
+    return "check the name";
   }
-  log_error ("leg %u (%s): cannot be %s: %s; %s", index, leg->shown,
-             leg->is_wanted ? "created" : "opened", errno_text (r), remedy);
+}
+
+void
+volume_leg_error_text (const char *path, bool is_wanted, int error,
+                       char text[LOG_MESSAGE_BYTES])
+{
+  const char *special = special_error_text (error);
+
+  if (bdev_spec_is_uri (path))
+    snprintf (text, LOG_MESSAGE_BYTES, "cannot be connected: %s; %s",
+              errno_text (error), server_remedy (error));
+  else if (special != NULL)
+    snprintf (text, LOG_MESSAGE_BYTES, "%s", special);
+  else
+    snprintf (text, LOG_MESSAGE_BYTES, "cannot be %s: %s; %s",
+              is_wanted ? "created" : "opened", errno_text (error),
+              file_remedy (error));
+}
+
+static int
+say_leg_error (unsigned index, const struct volume_leg *leg, int r)
+{
+  char text[LOG_MESSAGE_BYTES];
+
+  volume_leg_error_text (leg->path, leg->is_wanted, r, text);
+  log_error ("leg %u (%s): %s", index, leg->shown, text);
   return r;
 }
 

@@ -47,6 +47,7 @@ leg_state_name (enum leg_state state)
     [LEG_IN_SYNC] = "insync",
     [LEG_RECOVERING] = "recovering",
     [LEG_FAILED] = "failed",
+    [LEG_ABSENT] = "removed",
   };
 
   return names[state];
@@ -120,8 +121,9 @@ volume_look_begin (struct volume *v)
   mirror_get_status (v->mirror, &mirror);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&look->lock);
   look->leg_count = mirror.leg_count;
-  for (i = 0; i < mirror.leg_count; ++i) {
-    look->legs[i].state = mirror.legs[i].state;
+  for (i = 0; i < MIRROR_MAX_LEGS; ++i) {
+    look->legs[i].state = i < mirror.leg_count ? mirror.legs[i].state
+                                               : LEG_ABSENT;
     look->legs[i].reason[0] = '\0';
   }
   look->state = state_of (look, &mirror);
@@ -137,12 +139,15 @@ volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
   struct event event = { .type = EVENT_LEG_STATE, .has_leg = true, .leg = leg };
 
   set_text (event.name, sizeof event.name,
-            bdev_name (mirror_leg_bdev (v->mirror, leg)));
+            state == LEG_RECOVERING && v->new_leg != NULL
+              ? v->new_leg->spec
+              : mirror_leg_name (v->mirror, leg));
   set_text (event.state, sizeof event.state, leg_state_name (state));
   set_text (event.reason, sizeof event.reason, reason);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&look->lock);
   set_text (event.was, sizeof event.was,
             leg_state_name (look->legs[leg].state));
+  look->leg_count = MAX_OF (look->leg_count, leg + 1);
   look->legs[leg].state = state;
   set_text (look->legs[leg].reason, sizeof look->legs[leg].reason, reason);
   events_put (v->events, &event);
@@ -272,6 +277,8 @@ get_resync (struct volume *v, const struct mirror_status *mirror,
   uint64_t left;
 
   status->resync = mirror->is_resyncing ? RESYNC_RUNNING : RESYNC_IDLE;
+  if (mirror->is_paused && mirror->regions_in_sync < mirror->regions_total)
+    status->resync = RESYNC_PAUSED;
   if (look->is_resyncing)
     measure_resync_locked (v);
   status->resync_total_bytes = look->resync_total_bytes;
@@ -294,15 +301,19 @@ get_mirror (struct volume *v, struct volume_status *status)
   /* Writes that fail everywhere put regions out of sync, silently. */
   look_again_locked (v);
   status->state = v->look.state;
-  status->leg_count = v->look.leg_count;
+  status->leg_count = 0;
   status->region_bytes = sector_to_bytes (mirror.region_sectors);
   status->regions_total = mirror.regions_total;
   status->regions_in_sync = mirror.regions_in_sync;
-  for (i = 0; i < status->leg_count; ++i) {
+  for (i = 0; i < v->look.leg_count; ++i) {
     const struct mirror_leg_status *m = &mirror.legs[i];
-    struct volume_leg_status *leg = &status->legs[i];
+    struct volume_leg_status *leg = &status->legs[status->leg_count];
 
-    leg->spec = bdev_name (mirror_leg_bdev (v->mirror, i));
+    if (v->look.legs[i].state == LEG_ABSENT)
+      continue;
+    status->leg_count++;
+    leg->index = i;
+    leg->spec = mirror_leg_name (v->mirror, i);
     leg->state = v->look.legs[i].state;
     leg->is_write_mostly = m->is_write_mostly;
     leg->reads = m->reads;

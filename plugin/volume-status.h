@@ -27,6 +27,7 @@ enum resync_state {
 };
 
 struct volume_leg_status {
+  unsigned index;   /* its number: there may be gaps */
   const char *spec; /* as it was opened; the volume's */
   enum leg_state state;
   bool is_write_mostly;

@@ -38,9 +38,8 @@ volume_save_manifest (struct volume *v)
 
 /*----- what the mirror reports -----------------------------------------*/
 
-/* The leg that the mirror reads when its primary has failed. */
-static unsigned
-first_in_sync (const struct manifest *m)
+unsigned
+volume_first_in_sync (const struct manifest *m)
 {
   unsigned i;
 
@@ -64,6 +63,11 @@ record_leg (struct volume *v, unsigned leg, enum leg_state state,
   if (v->manifest == NULL)
     return 0; /* nothing is remembered, as was said at the start */
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  if (state == LEG_ABSENT)
+    return volume_record_no_leg (v, leg);
+  if (state == LEG_RECOVERING && v->new_leg != NULL)
+    return volume_record_new_leg (v, leg);
+  leg = volume_manifest_leg (v, leg);
   m = &v->manifest->legs[leg];
   old_state = m->state;
   old_primary = v->manifest->primary;
@@ -72,8 +76,10 @@ record_leg (struct volume *v, unsigned leg, enum leg_state state,
   r = manifest_set_text (&m->reason, reason);
   if (r == 0) {
     m->state = state;
+    if (state == LEG_RECOVERING)
+      v->manifest->is_resyncing = true;
     if (leg == old_primary && state != LEG_IN_SYNC)
-      v->manifest->primary = first_in_sync (v->manifest);
+      v->manifest->primary = volume_first_in_sync (v->manifest);
     r = volume_save_manifest (v);
   }
   if (r < 0) { /* as it was */
@@ -215,6 +221,7 @@ update_manifest (struct volume *v, const struct volume_legs *legs,
     m->legs[i] = (struct manifest_leg){ 0 };
   }
   m->leg_count = legs->count;
+  v->leg_numbers = (1U << legs->count) - 1;
   m->primary = legs->primary;
   for (i = 0; i < legs->count; ++i) {
     m->legs[i].state = legs->legs[i].state;
@@ -290,6 +297,8 @@ open_all (struct volume *v, const struct volume_spec *spec)
     if (r < 0)
       return r;
   }
+  v->leg_options = (struct volume_leg_options){ spec->direct,
+                                                spec->leg_timeout_ms };
   r = decide_region_size (v, spec, &region_bytes);
   if (r < 0)
     return r;
@@ -399,7 +408,8 @@ record_clean (struct volume *v, bool is_clean)
     v->manifest->generation++;
   v->manifest->is_resyncing = needs_resync (v);
   for (i = 0; i < v->manifest->leg_count; ++i)
-    leg_file_stamp (mirror_leg_bdev (v->mirror, i), v->manifest->legs[i].stamp);
+    leg_file_stamp (mirror_leg_bdev (v->mirror, volume_mirror_leg (v, i)),
+                    v->manifest->legs[i].stamp);
   r = volume_save_manifest (v);
   if (r < 0)
     log_error ("%s/%s: cannot be written: %s", meta_dir_path (v->dir),

@@ -1,0 +1,319 @@
+/* The legs of a mirror: how they come, go, and get other devices.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The fast path reads the array of legs without a lock.  So a slot of it
+ * changes in an order:
+ *
+ *   giving up a device: the change is durable; the state says that the leg is
+ *     not used; who has the device still (leg_get) is waited for; it is
+ *     closed.  Nobody who comes later sees a state in which he would use it.
+ *   a new device: it is in the slot, which nobody uses; the change is durable;
+ *     the state is RECOVERING.
+ *
+ * While a leg comes in the resync stands still, so that no region that it has
+ * begun without the new leg counts as in sync with it.  Then
+ *   1. the regions in which the leg lacks something are dirty in the log,
+ *   2. leg_changed has made it durable that the leg is recovering,
+ *   3. it is RECOVERING here: writes that begin now go to it,
+ *   4. those regions are out of sync: what was written before 3 is copied once
+ *      those writes have ended.
+ *
+ * States of a leg, beyond those of mirror.c:
+ *   ABSENT     -> RECOVERING  [mirror_add_leg]
+ *   FAILED     -> RECOVERING  [mirror_replace_leg, mirror_rejoin_leg]
+ *   any        -> FAILED -> RECOVERING  [mirror_replace_leg]
+ *   any        -> FAILED      [mirror_fail]
+ *   any        -> ABSENT      [mirror_remove_leg]
+ * none of them takes the last one that is in sync.
+ *
+ * Locks: state_lock while a change is made durable; nobody is waited for with
+ * it, since those who are waited for may need it.  users_lock is a leaf.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log-sink.h"
+#include "mirror-impl.h"
+
+/*----- devices ---------------------------------------------------------*/
+
+void
+mirror_tell_users_gone (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->users_lock);
+  cond_broadcast (&m->users_gone);
+}
+
+/* Wait until nobody has got LEG any more who saw it in use. */
+static void
+wait_for_users (struct mirror *m, struct leg *leg)
+{
+  atomic_store (&m->is_waiting_for_users, true);
+  mutex_lock (&m->users_lock);
+  while (atomic_load (&leg->users) > 0)
+    cond_wait (&m->users_gone, &m->users_lock);
+  mutex_unlock (&m->users_lock);
+  atomic_store (&m->is_waiting_for_users, false);
+}
+
+/* Close the device of a leg that is not used any more. */
+static void
+close_device (struct mirror *m, struct leg *leg)
+{
+  wait_for_users (m, leg);
+  bdev_close (leg->bdev);
+  leg->bdev = NULL;
+}
+
+/* The name for BDEV, for install_device; NULL: no memory. */
+static struct leg_name *
+make_name (struct block_device *bdev)
+{
+  const char *text = bdev_name (bdev);
+  struct leg_name *name = malloc (sizeof *name + strlen (text) + 1);
+
+  if (name != NULL)
+    strcpy (name->text, text);
+  return name;
+}
+
+/* Put BDEV into a slot that has none. */
+static void
+install_device (struct mirror *m, struct leg *leg, struct block_device *bdev,
+                struct leg_name *name)
+{
+  name->next = m->names;
+  m->names = name;
+  leg->name = name->text;
+  leg->bdev = bdev;
+}
+
+int
+mirror_install_device (struct mirror *m, unsigned leg,
+                       struct block_device *bdev)
+{
+  struct leg_name *name = make_name (bdev);
+
+  if (name == NULL)
+    return -ENOMEM;
+  install_device (m, &m->legs[leg], bdev, name);
+  return 0;
+}
+
+void
+mirror_free_names (struct mirror *m)
+{
+  while (m->names != NULL) {
+    struct leg_name *name = m->names;
+
+    m->names = name->next;
+    free (name);
+  }
+}
+
+const char *
+mirror_leg_name (struct mirror *mirror, unsigned leg)
+{
+  return mirror->legs[leg].name;
+}
+
+/* A new device has no past. */
+static void
+forget_past (struct mirror *m, struct leg *leg)
+{
+  leg->reads = leg->writes = leg->read_bytes = leg->write_bytes = 0;
+  leg->read_errors = leg->write_errors = leg->flush_errors = 0;
+  leg->repaired_bytes = leg->mismatched_bytes = 0;
+  atomic_store (&leg->is_doubtful, false);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->repair_lock);
+  leg->recent_errors = 0;
+}
+
+/*----- states ----------------------------------------------------------*/
+
+void
+mirror_set_leg_state (struct mirror *m, unsigned leg, enum leg_state state)
+{
+  unsigned i;
+
+  atomic_store (&m->legs[leg].state, state);
+  if (leg != m->chosen_primary || state == LEG_IN_SYNC)
+    return;
+  /* Another one is trusted now, and stays so when this one comes back. */
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC) {
+      m->chosen_primary = i;
+      return;
+    }
+  abort (); /* invariant (1) of mirror.c */
+}
+
+/* Make it durable that LEG is in STATE from now on, unless it is the last in
+ * sync; then use it no more.  The caller holds state_lock.
+ */
+static int
+give_up_locked (struct mirror *m, unsigned leg, enum leg_state recorded,
+                enum leg_state state, const char *reason)
+{
+  int r;
+
+  if (leg_get_state (&m->legs[leg]) == LEG_IN_SYNC &&
+      mirror_count_in_sync (m) == 1)
+    return -EBUSY;
+  r = m->leg_changed (m->opaque, leg, recorded, reason);
+  if (r == 0)
+    mirror_set_leg_state (m, leg, state);
+  return r;
+}
+
+int
+mirror_fail (struct mirror *mirror, unsigned leg, const char *reason)
+{
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->state_lock);
+  if (leg_get_state (&mirror->legs[leg]) == LEG_FAILED)
+    return 1;
+  r = give_up_locked (mirror, leg, LEG_FAILED, LEG_FAILED, reason);
+  if (r == 0)
+    log_warning ("mirror: leg %u (%s): %s; volume degraded", leg,
+                 (const char *) mirror->legs[leg].name, reason);
+  return r;
+}
+
+/* Steps 3 and 4: LEG is used from now on, and lacks something. */
+static void
+come_in_locked (struct mirror *m, unsigned leg, const char *how)
+{
+  log_info ("mirror: leg %u (%s): %s; what it lacks is copied to it", leg,
+            (const char *) m->legs[leg].name, how);
+  mirror_set_leg_state (m, leg, LEG_RECOVERING);
+  region_hash_set_nosync (m->regions, 0, m->target.sectors);
+}
+
+/*----- the calls -------------------------------------------------------*/
+
+static unsigned
+find_free_slot (struct mirror *m)
+{
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_ABSENT)
+      return i;
+  return i < MIRROR_MAX_LEGS ? i : NO_LEG;
+}
+
+int
+mirror_add_leg (struct mirror *mirror, struct block_device *bdev,
+                bool is_write_mostly, unsigned *leg)
+{
+  unsigned slot = find_free_slot (mirror);
+  int r;
+
+  if (slot == NO_LEG)
+    return -E2BIG;
+  r = mirror_install_device (mirror, slot, bdev);
+  if (r < 0)
+    return r;
+  mirror->legs[slot].is_write_mostly = is_write_mostly;
+  forget_past (mirror, &mirror->legs[slot]);
+  mirror_hold_resync (mirror);
+  mutex_lock (&mirror->state_lock);
+  r = mirror->leg_changed (mirror->opaque, slot, LEG_RECOVERING, NULL);
+  if (r == 0) {
+    if (slot == mirror->leg_count)
+      mirror->leg_count = slot + 1;
+    come_in_locked (mirror, slot, "added");
+  }
+  else
+    mirror->legs[slot].bdev = NULL; /* it is the caller's still */
+  mutex_unlock (&mirror->state_lock);
+  mirror_let_resync_go (mirror);
+  *leg = slot;
+  return r;
+}
+
+int
+mirror_replace_leg (struct mirror *mirror, unsigned leg,
+                    struct block_device *bdev)
+{
+  struct leg *l = &mirror->legs[leg];
+  struct leg_name *name = make_name (bdev);
+  int r;
+
+  if (name == NULL)
+    return -ENOMEM;
+  mirror_hold_resync (mirror);
+  mutex_lock (&mirror->state_lock);
+  /* What it misses from here on does not matter: it is another one. */
+  r = give_up_locked (mirror, leg, LEG_RECOVERING, LEG_FAILED, NULL);
+  mutex_unlock (&mirror->state_lock);
+  if (r == 0) {
+    close_device (mirror, l);
+    install_device (mirror, l, bdev, name);
+    forget_past (mirror, l);
+    mutex_lock (&mirror->state_lock);
+    come_in_locked (mirror, leg, "in the place of another");
+    mutex_unlock (&mirror->state_lock);
+  }
+  else
+    free (name);
+  mirror_let_resync_go (mirror);
+  return r;
+}
+
+int
+mirror_remove_leg (struct mirror *mirror, unsigned leg)
+{
+  int r;
+
+  mirror_hold_resync (mirror);
+  mutex_lock (&mirror->state_lock);
+  r = give_up_locked (mirror, leg, LEG_ABSENT, LEG_ABSENT, NULL);
+  mutex_unlock (&mirror->state_lock);
+  if (r == 0)
+    close_device (mirror, &mirror->legs[leg]);
+  mirror_let_resync_go (mirror);
+  return r;
+}
+
+int
+mirror_set_leg_device (struct mirror *mirror, unsigned leg,
+                       struct block_device *bdev)
+{
+  struct leg *l = &mirror->legs[leg];
+  struct leg_name *name = make_name (bdev);
+
+  if (name == NULL)
+    return -ENOMEM;
+  assert (leg_get_state (l) == LEG_FAILED);
+  mirror_hold_resync (mirror);
+  close_device (mirror, l);
+  install_device (mirror, l, bdev, name);
+  mirror_let_resync_go (mirror);
+  return 0;
+}
+
+int
+mirror_rejoin_leg (struct mirror *mirror, unsigned leg)
+{
+  int r;
+
+  assert (leg_get_state (&mirror->legs[leg]) == LEG_FAILED);
+  mirror_hold_resync (mirror);
+  mutex_lock (&mirror->state_lock);
+  r = mirror->leg_changed (mirror->opaque, leg, LEG_RECOVERING, NULL);
+  if (r == 0) {
+    forget_past (mirror, &mirror->legs[leg]);
+    come_in_locked (mirror, leg, "back");
+  }
+  mutex_unlock (&mirror->state_lock);
+  mirror_let_resync_go (mirror);
+  return r;
+}
