@@ -372,13 +372,15 @@ sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
 void
 sim_disk_spoil (struct sim_disk *disk, sector_t sector)
 {
+  unsigned char data[SECTOR_SIZE];
   struct version *v = version_get ();
 
-  memcpy (v->data, disk->map[sector].last->data, SECTOR_SIZE);
-  v->data[0] = (char) ~v->data[0];
+  version_load (disk->map[sector].last, data);
+  data[0] = (unsigned char) ~data[0];
+  version_store (v, data);
   v->completed = 0;
-  show_version (disk, sector, v);
-  settle_version (disk, sector, v);
+  sector_show (disk, sector, v);
+  sector_settle (disk, sector, UINT64_MAX);
 }
 
 bool
