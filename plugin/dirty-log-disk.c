@@ -9,7 +9,9 @@
  * (1) a sector is written only if something in it has changed;
  * (2) when the header changes, which tells how many bits count, these are
  *     durable before it is;
- * (3) what is written is a copy: bits may change meanwhile, and then that
+ * (3) what was read is flushed before it is relied on: who wrote it may have
+ *     been killed before he had flushed it;
+ * (4) what is written is a copy: bits may change meanwhile, and then that
  *     sector is written again by the next flush.
  *
  * Model: Linux 6.1 drivers/md/dm-log.c: the format, and what is put right
@@ -58,6 +60,7 @@ struct disk_log {
   bool header_changed;
   sector_t sectors; /* of the bits */
   bool *changed;    /* of each of these */
+  bool is_volatile; /* what was read may not be durable yet */
 
   /* Only the one that flushes. */
   unsigned char *stage;
@@ -145,7 +148,7 @@ take_run (struct disk_log *d, sector_t *sector)
        ++s, ++count) {
     unsigned i;
 
-    d->changed[s] = false; /* (3) */
+    d->changed[s] = false; /* (4) */
     for (i = 0; i < LOG_WORDS_PER_SECTOR; ++i)
       *to++ = htole64 (d->log.words[s * LOG_WORDS_PER_SECTOR + i]);
   }
@@ -178,7 +181,11 @@ disk_flush (struct dirty_log *log)
     d->header_changed = false;
     has_written = true;
   }
-  return has_written ? flush_device (d) : 0;
+  if (!has_written && !d->is_volatile) /* (3) */
+    return 0;
+  r = flush_device (d);
+  d->is_volatile = false;
+  return r;
 }
 
 /*----- life ------------------------------------------------------------*/
@@ -404,6 +411,7 @@ dirty_log_disk_open (struct block_device *bdev, uint64_t regions,
     goto err_destroy;
   put_right (d, &header);
   d->bdev = bdev;
+  d->is_volatile = true;
   *log = &d->log;
   return 0;
 

@@ -107,7 +107,8 @@ void dirty_log_clear (struct dirty_log *log, uint64_t first, uint64_t last);
 
 /* Make all changes durable that were made before this call, by one write of
  * the sectors that have changed, and one flush, for all who wait.  Free if
- * there were none.  Once it has failed it fails for ever, with the same
+ * there were none, but the first after opening, since what was read may not be
+ * durable.  Once it has failed it fails for ever, with the same
  * error: what is on disk is not known any more.
  */
 int dirty_log_flush (struct dirty_log *log);

@@ -28,6 +28,13 @@ static const char *const leg_states[] = {
   [LEG_IN_SYNC] = "insync",
   [LEG_RECOVERING] = "recovering",
   [LEG_FAILED] = "failed",
+  [LEG_MISSING] = "missing",
+};
+
+static const char *const logs[] = {
+  [MANIFEST_LOG_NONE] = "none",
+  [MANIFEST_LOG_DISK] = "disk",
+  [MANIFEST_LOG_FAILED] = "failed",
 };
 
 static const char *const snapshot_states[] = {
@@ -203,12 +210,14 @@ encode_manifest (const struct manifest *m)
     if (json_array_append_new (snapshots, encode_snapshot (&m->snapshots[i])) ==
         -1)
       goto err_free_arrays;
-  root = json_pack ("{s:i, s:I, s:I, s:I, s:b, s:b, s:o, s:i, s:o}", "version",
-                    MANIFEST_VERSION, "generation", (json_int_t) m->generation,
-                    "size", (json_int_t) m->size_bytes, "region_size",
+  root = json_pack ("{s:i, s:I, s:I, s:I, s:b, s:b, s:s, s:o, s:i, s:o}",
+                    "version", MANIFEST_VERSION, "generation",
+                    (json_int_t) m->generation, "size",
+                    (json_int_t) m->size_bytes, "region_size",
                     (json_int_t) m->region_bytes, "clean", (int) m->is_clean,
-                    "resyncing", (int) m->is_resyncing, "legs", legs, "primary",
-                    (int) m->primary, "snapshots", snapshots);
+                    "resyncing", (int) m->is_resyncing, "log", logs[m->log],
+                    "legs", legs, "primary", (int) m->primary, "snapshots",
+                    snapshots);
   if (root == NULL)
     return NULL;
   if (compute_checksum (root, &checksum) < 0 ||
@@ -320,6 +329,22 @@ decode_snapshot (json_t *json, struct manifest *m)
   return 0;
 }
 
+/* Absent in what earlier versions have written. */
+static int
+decode_log (const json_t *json, struct manifest *m)
+{
+  int n = MANIFEST_LOG_NONE;
+
+  if (json != NULL)
+    n = json_is_string (json)
+          ? decode_name (json_string_value (json), logs, ARRAY_COUNT (logs))
+          : -EINVAL;
+  if (n < 0)
+    return -EINVAL;
+  m->log = (enum manifest_log) n;
+  return 0;
+}
+
 static int
 decode_members (json_t *root, struct manifest *m)
 {
@@ -339,7 +364,8 @@ decode_members (json_t *root, struct manifest *m)
       !is_power_of_2 ((uint64_t) region) || json_array_size (legs) == 0 ||
       json_array_size (legs) > MIRROR_MAX_LEGS || primary < 0 ||
       (size_t) primary >= json_array_size (legs) ||
-      json_array_size (snapshots) > MANIFEST_MAX_SNAPSHOTS)
+      json_array_size (snapshots) > MANIFEST_MAX_SNAPSHOTS ||
+      decode_log (json_object_get (root, "log"), m) < 0)
     return -EINVAL;
   m->generation = (uint64_t) generation;
   m->size_bytes = (uint64_t) size;

@@ -29,6 +29,13 @@ struct manifest_leg {
   char *reason; /* why it failed, or NULL */
 };
 
+/* Where it is remembered which regions may differ. */
+enum manifest_log {
+  MANIFEST_LOG_NONE,   /* nowhere: an earlier version has written this */
+  MANIFEST_LOG_DISK,   /* in DIR/dirty.log */
+  MANIFEST_LOG_FAILED, /* nowhere: that could not be written */
+};
+
 enum manifest_snapshot_state {
   SNAPSHOT_CREATING, /* or being discarded: the store may be anything */
   SNAPSHOT_VALID,
@@ -53,6 +60,7 @@ struct manifest {
   uint64_t region_bytes;
   bool is_clean;     /* the last writer stopped with all legs equal */
   bool is_resyncing; /* what the last start had to copy is not all copied */
+  enum manifest_log log;
   unsigned leg_count;
   struct manifest_leg legs[MIRROR_MAX_LEGS];
   unsigned primary; /* the leg that is read where legs may differ */

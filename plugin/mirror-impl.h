@@ -1,4 +1,4 @@
-/* What mirror.c and mirror-resync.c share.
+/* What the files of the mirror share.
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -61,6 +61,7 @@ struct mirror {
   atomic_uint leg_count; /* never falls */
   atomic_uint chosen_primary;
   struct leg legs[MIRROR_MAX_LEGS];
+  struct dirty_log *log;
   struct region_hash *regions;
   sector_t region_sectors;
   enum read_policy read_policy;
@@ -68,6 +69,7 @@ struct mirror {
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
   mirror_note_fn note;
+  mirror_log_failed_fn log_failed;
   void *opaque;
   atomic_uint round_robin;
   atomic_uint failed_requests;
@@ -78,6 +80,7 @@ struct mirror {
    * Taken inside no other lock of the mirror.
    */
   struct mutex state_lock;
+  uint64_t membership; /* rises with each change of a leg's state */
 
   /* For who waits until a leg has no users; a leaf. */
   struct mutex users_lock;
@@ -160,6 +163,21 @@ mirror_tell (struct mirror *m, enum mirror_note note)
     m->note (m->opaque, note);
 }
 
+/* Clean the log where nobody has written for a while, when it is time:
+ * *NEXT_NS, which is set anew.  0 is for the first call, which does no more
+ * than that.  Called by the resync's thread only.
+ */
+void mirror_clean_log_lazily (struct mirror *m, uint64_t *next_ns);
+
+/* True if it may be cleaned, and there is something to clean. */
+bool mirror_has_marks (struct mirror *m);
+
+/* For region_hash_params. */
+int mirror_lose_log (void *opaque, int error);
+
+/* Of what fails again and again, the first is told, and then ever fewer. */
+bool mirror_must_tell (struct mirror *m);
+
 /* A read of a leg has failed.  The leg fails, durably, if it is gone or if
  * too many have failed.
  */
@@ -213,6 +231,15 @@ leg_is_used (struct leg *leg)
   enum leg_state state = leg_get_state (leg);
 
   return state == LEG_IN_SYNC || state == LEG_RECOVERING;
+}
+
+/* True if there is such a leg, but writes do not go to it. */
+static inline bool
+leg_is_out (struct leg *leg)
+{
+  enum leg_state state = leg_get_state (leg);
+
+  return state == LEG_FAILED || state == LEG_MISSING;
 }
 
 /* Use a leg's device: it is there until leg_put, if the state that is returned

@@ -20,7 +20,7 @@
  *
  * States of a leg, beyond those of mirror.c:
  *   ABSENT     -> RECOVERING  [mirror_add_leg]
- *   FAILED     -> RECOVERING  [mirror_replace_leg, mirror_rejoin_leg]
+ *   FAILED, MISSING -> RECOVERING  [mirror_replace_leg, mirror_rejoin_leg]
  *   any        -> FAILED -> RECOVERING  [mirror_replace_leg]
  *   any        -> FAILED      [mirror_fail]
  *   any        -> ABSENT      [mirror_remove_leg]
@@ -142,6 +142,7 @@ mirror_set_leg_state (struct mirror *m, unsigned leg, enum leg_state state)
   unsigned i;
 
   atomic_store (&m->legs[leg].state, state);
+  m->membership++;
   if (leg != m->chosen_primary || state == LEG_IN_SYNC)
     return;
   /* Another one is trusted now, and stays so when this one comes back. */
@@ -153,6 +154,13 @@ mirror_set_leg_state (struct mirror *m, unsigned leg, enum leg_state state)
   abort (); /* invariant (1) of mirror.c */
 }
 
+static bool
+is_last_in_sync (struct mirror *m, unsigned leg)
+{
+  return leg_get_state (&m->legs[leg]) == LEG_IN_SYNC &&
+         mirror_count_in_sync (m) == 1;
+}
+
 /* Make it durable that LEG is in STATE from now on, unless it is the last in
  * sync; then use it no more.  The caller holds state_lock.
  */
@@ -162,8 +170,7 @@ give_up_locked (struct mirror *m, unsigned leg, enum leg_state recorded,
 {
   int r;
 
-  if (leg_get_state (&m->legs[leg]) == LEG_IN_SYNC &&
-      mirror_count_in_sync (m) == 1)
+  if (is_last_in_sync (m, leg))
     return -EBUSY;
   r = m->leg_changed (m->opaque, leg, recorded, reason);
   if (r == 0)
@@ -177,7 +184,7 @@ mirror_fail (struct mirror *mirror, unsigned leg, const char *reason)
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->state_lock);
-  if (leg_get_state (&mirror->legs[leg]) == LEG_FAILED)
+  if (!leg_is_used (&mirror->legs[leg]))
     return 1;
   r = give_up_locked (mirror, leg, LEG_FAILED, LEG_FAILED, reason);
   if (r == 0)
@@ -186,14 +193,23 @@ mirror_fail (struct mirror *mirror, unsigned leg, const char *reason)
   return r;
 }
 
-/* Steps 3 and 4: LEG is used from now on, and lacks something. */
+/* Step 1: what LEG lacks, of which nothing is known, is dirty in the log.  The
+ * caller holds state_lock, so that nothing is cleaned before step 3.
+ */
+static int
+mark_all_locked (struct mirror *m)
+{
+  return region_hash_mark_all (m->regions);
+}
+
+/* Steps 3 and 4: LEG is used from now on, and lacks what is dirty. */
 static void
 come_in_locked (struct mirror *m, unsigned leg, const char *how)
 {
   log_info ("mirror: leg %u (%s): %s; what it lacks is copied to it", leg,
             (const char *) m->legs[leg].name, how);
   mirror_set_leg_state (m, leg, LEG_RECOVERING);
-  region_hash_set_nosync (m->regions, 0, m->target.sectors);
+  region_hash_set_dirty_nosync (m->regions);
 }
 
 /*----- the calls -------------------------------------------------------*/
@@ -225,7 +241,9 @@ mirror_add_leg (struct mirror *mirror, struct block_device *bdev,
   forget_past (mirror, &mirror->legs[slot]);
   mirror_hold_resync (mirror);
   mutex_lock (&mirror->state_lock);
-  r = mirror->leg_changed (mirror->opaque, slot, LEG_RECOVERING, NULL);
+  r = mark_all_locked (mirror);
+  if (r == 0)
+    r = mirror->leg_changed (mirror->opaque, slot, LEG_RECOVERING, NULL);
   if (r == 0) {
     if (slot == mirror->leg_count)
       mirror->leg_count = slot + 1;
@@ -251,8 +269,12 @@ mirror_replace_leg (struct mirror *mirror, unsigned leg,
     return -ENOMEM;
   mirror_hold_resync (mirror);
   mutex_lock (&mirror->state_lock);
-  /* What it misses from here on does not matter: it is another one. */
-  r = give_up_locked (mirror, leg, LEG_RECOVERING, LEG_FAILED, NULL);
+  r = is_last_in_sync (mirror, leg) ? -EBUSY : mark_all_locked (mirror);
+  /* What it misses from here on is in no log, but dirty is all: as long as it
+   * is out nothing is cleaned.
+   */
+  if (r == 0)
+    r = give_up_locked (mirror, leg, LEG_RECOVERING, LEG_FAILED, NULL);
   mutex_unlock (&mirror->state_lock);
   if (r == 0) {
     close_device (mirror, l);
@@ -292,7 +314,7 @@ mirror_set_leg_device (struct mirror *mirror, unsigned leg,
 
   if (name == NULL)
     return -ENOMEM;
-  assert (leg_get_state (l) == LEG_FAILED);
+  assert (leg_is_out (l));
   mirror_hold_resync (mirror);
   close_device (mirror, l);
   install_device (mirror, l, bdev, name);
@@ -301,14 +323,17 @@ mirror_set_leg_device (struct mirror *mirror, unsigned leg,
 }
 
 int
-mirror_rejoin_leg (struct mirror *mirror, unsigned leg)
+mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack)
 {
-  int r;
+  int r = 0;
 
-  assert (leg_get_state (&mirror->legs[leg]) == LEG_FAILED);
+  assert (leg_is_out (&mirror->legs[leg]));
   mirror_hold_resync (mirror);
   mutex_lock (&mirror->state_lock);
-  r = mirror->leg_changed (mirror->opaque, leg, LEG_RECOVERING, NULL);
+  if (lack == LEG_LACKS_ALL)
+    r = mark_all_locked (mirror);
+  if (r == 0)
+    r = mirror->leg_changed (mirror->opaque, leg, LEG_RECOVERING, NULL);
   if (r == 0) {
     forget_past (mirror, &mirror->legs[leg]);
     come_in_locked (mirror, leg, "back");

@@ -200,18 +200,27 @@ may_go_on (struct mirror *m, uint64_t started_ns, uint64_t done_bytes)
   return !m->resync_must_stop;
 }
 
-/* All regions are in sync in memory: make it so on disk, and say so. */
+/* All regions are in sync in memory: make it so on disk, and say so.  What
+ * has changed meanwhile puts it off.
+ */
 static void
 finish_resync (struct mirror *m)
 {
+  uint64_t membership;
   unsigned i;
-  int r = target_flush (&m->target);
+  int r;
 
+  mutex_lock (&m->state_lock);
+  membership = m->membership;
+  mutex_unlock (&m->state_lock);
+  r = target_flush (&m->target);
   if (r < 0) {
     log_error ("mirror: resync: flush failed: %s", errno_text (r));
     return;
   }
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
+  if (m->membership != membership || !mirror_is_clean (m))
+    return;
   for (i = 0; i < m->leg_count; ++i) {
     struct leg *leg = &m->legs[i];
 
@@ -252,7 +261,7 @@ has_work (struct mirror *m)
 
 /* Go over all regions once. */
 static void
-resync_pass (struct mirror *m)
+resync_pass (struct mirror *m, uint64_t *clean_ns)
 {
   uint64_t started_ns = clock_now_ns ();
   uint64_t done_bytes = 0;
@@ -270,28 +279,43 @@ resync_pass (struct mirror *m)
     region_hash_region_range (m->regions, region, &sector, &count);
     done_bytes += sector_to_bytes (count);
     mirror_tell (m, MIRROR_RESYNC_GOES_ON);
+    mirror_clean_log_lazily (m, clean_ns);
   }
 }
 
-/* Wait until there is work and it is time to try (again).  Returns false
- * when the resync is to stop.
+/* Wait until there is work and it is time to try (again), and clean the log
+ * meanwhile.  Returns false when the resync is to stop.
  */
 static bool
-wait_for_work (struct mirror *m, uint64_t not_before_ns)
+wait_for_work (struct mirror *m, uint64_t not_before_ns, uint64_t *clean_ns)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
   m->resync_is_running = false;
   while (!m->resync_must_stop) {
+    uint64_t now_ns = clock_now_ns (), until_ns = UINT64_MAX;
+
     if (m->resync_is_now) { /* asked for: there is nothing to wait for */
       m->resync_is_now = false;
       not_before_ns = 0;
     }
-    if (!has_work (m) || m->resync_is_paused)
+    if (has_work (m) && !m->resync_is_paused) {
+      if (now_ns >= not_before_ns)
+        break;
+      until_ns = not_before_ns;
+    }
+    if (mirror_has_marks (m)) {
+      if (now_ns >= *clean_ns) {
+        mutex_unlock (&m->resync_lock);
+        mirror_clean_log_lazily (m, clean_ns);
+        mutex_lock (&m->resync_lock);
+        continue;
+      }
+      until_ns = MIN_OF (until_ns, *clean_ns);
+    }
+    if (until_ns == UINT64_MAX)
       cond_wait (&m->resync_wake, &m->resync_lock);
-    else if (clock_now_ns () < not_before_ns)
-      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, not_before_ns);
     else
-      break;
+      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until_ns);
   }
   m->resync_is_running = !m->resync_must_stop; /* so not once it has ended */
   return !m->resync_must_stop;
@@ -306,13 +330,14 @@ resync_main (void *arg)
   struct mirror *m = arg;
   uint64_t not_before_ns = 0;
   uint64_t retry_ns = RETRY_MIN_NS;
+  uint64_t clean_ns = 0;
   bool has_begun = false;
 
-  while (wait_for_work (m, not_before_ns)) {
+  while (wait_for_work (m, not_before_ns, &clean_ns)) {
     if (!has_begun)
       mirror_tell (m, MIRROR_RESYNC_BEGINS);
     has_begun = true;
-    resync_pass (m);
+    resync_pass (m, &clean_ns);
     if (mirror_is_clean (m))
       finish_resync (m);
     if (!has_work (m)) {

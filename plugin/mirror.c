@@ -7,7 +7,9 @@
  *     then writes go on to it, so none that it misses is acknowledged
  *     before;
  * (3) where a region is in sync, all legs that are not failed hold the
- *     same, but for writes in flight.
+ *     same, but for writes in flight;
+ * (4) where a region is clean in the log, all legs hold the same, failed ones
+ *     too (mirror-log.c).
  *
  * States of a leg:
  *   IN_SYNC    -> FAILED     [mirror_fail_leg], unless it is the last
@@ -95,9 +97,8 @@ mirror_count_in_sync (struct mirror *m)
   return n;
 }
 
-/* Of requests that fail, the first is told, and then ever fewer. */
-static bool
-must_be_told (struct mirror *m)
+bool
+mirror_must_tell (struct mirror *m)
 {
   return is_power_of_2 (atomic_fetch_add (&m->failed_requests, 1) + 1);
 }
@@ -116,7 +117,7 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
     return 0;
   format_failure (failure, reason, sizeof reason);
   if (leg_get_state (leg) == LEG_IN_SYNC && mirror_count_in_sync (m) == 1) {
-    if (must_be_told (m))
+    if (mirror_must_tell (m))
       log_error ("mirror: leg %u (%s): %s; it is the last leg in sync, so it "
                  "stays in use and the client gets an error",
                  failure->leg, name, reason);
@@ -124,7 +125,7 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
   }
   r = m->leg_changed (m->opaque, failure->leg, LEG_FAILED, reason);
   if (r < 0) {
-    if (must_be_told (m))
+    if (mirror_must_tell (m))
       log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "
                  "the client gets an error",
                  failure->leg, name, reason, errno_text (r));
@@ -250,7 +251,7 @@ handle_errors (struct mirror *m, const struct fan_out *f)
   if (!has_succeeded (m, f, &first_error)) {
     unsigned primary = mirror_primary (m);
 
-    if (must_be_told (m))
+    if (mirror_must_tell (m))
       log_error ("mirror: %s of %" PRIu64 " bytes at %" PRIu64
                  " failed on every leg in sync, of which the first is leg %u "
                  "(%s): %s; the client gets an error",
@@ -280,6 +281,19 @@ handle_errors (struct mirror *m, const struct fan_out *f)
       return r;
   }
   return 0;
+}
+
+/* Begin a write: all its regions are dirty in the log.  If this fails nothing
+ * is to be written.
+ */
+static int
+begin_write (struct mirror *m, sector_t sector, sector_t count)
+{
+  int r = region_hash_write_begin (m->regions, sector, count);
+
+  if (r > 0)
+    mirror_wake_resync (m); /* to clean the log one day */
+  return MIN_OF (r, 0);
 }
 
 static int
@@ -316,7 +330,9 @@ mirror_write (struct target *t, const void *buffer, sector_t sector,
   struct fan_out f;
   int r;
 
-  region_hash_write_begin (m->regions, sector, count);
+  r = begin_write (m, sector, count);
+  if (r < 0)
+    return r;
   fan_out_init (m, &f, LEG_OP_WRITE, sector, count);
   r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_WRITE | dm_io_flags (flags),
                             (void *) buffer, NULL, f.errors);
@@ -361,7 +377,9 @@ mirror_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
   struct fan_out f;
   int r;
 
-  region_hash_write_begin (m->regions, sector, count);
+  r = begin_write (m, sector, count);
+  if (r < 0)
+    return r;
   fan_out_init (m, &f, LEG_OP_ZERO, sector, count);
   r = dm_io_sync_vm_errors (f.count, f.where, rw, NULL, NULL, f.errors);
   if (r < 0 && (flags & BDEV_FAST)) {
@@ -421,6 +439,34 @@ static const struct target_ops mirror_ops = {
 
 /*----- life ------------------------------------------------------------*/
 
+static int
+create_regions (struct mirror *m, const struct mirror_params *params)
+{
+  struct region_hash_params rh = {
+    .sectors = params->sectors,
+    .region_sectors = params->region_sectors,
+    .log = params->log,
+    .is_in_sync = params->is_in_sync,
+    .log_failed = mirror_lose_log,
+    .opaque = m,
+  };
+  uint64_t count = div_round_up (params->sectors, params->region_sectors);
+  int r;
+
+  if (count > REGION_HASH_MAX_REGIONS)
+    return -E2BIG;
+  if (rh.log == NULL) {
+    r = dirty_log_core_create (count, params->is_in_sync, &rh.log);
+    if (r < 0)
+      return r;
+  }
+  r = region_hash_create (&rh, &m->regions);
+  if (r < 0 && params->log == NULL)
+    dirty_log_destroy (rh.log);
+  m->log = rh.log;
+  return r;
+}
+
 int
 mirror_create (const struct mirror_params *params, struct mirror **mirror)
 {
@@ -432,8 +478,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m = calloc (1, sizeof *m);
   if (m == NULL)
     return -ENOMEM;
-  r = region_hash_create (params->sectors, params->region_sectors,
-                          params->is_in_sync, &m->regions);
+  r = create_regions (m, params);
   if (r < 0) {
     free (m);
     return r;
@@ -457,6 +502,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->leg_changed = params->leg_changed;
   m->resynced = params->resynced;
   m->note = params->note;
+  m->log_failed = params->log_failed;
   m->opaque = params->opaque;
   group_sync_init (&m->flushes);
   mutex_init (&m->state_lock);
@@ -474,6 +520,8 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
 err_free_names:
   mirror_free_names (m);
   region_hash_destroy (m->regions);
+  if (params->log == NULL)
+    dirty_log_destroy (m->log);
   free (m);
   return -ENOMEM;
 }
@@ -494,6 +542,7 @@ mirror_destroy (struct mirror *mirror)
   }
   mirror_free_names (mirror);
   region_hash_destroy (mirror->regions);
+  dirty_log_destroy (mirror->log);
   cond_destroy (&mirror->scrub_wake);
   mutex_destroy (&mirror->scrub_lock);
   cond_destroy (&mirror->repair_wake);
@@ -555,6 +604,8 @@ mirror_get_status (struct mirror *mirror, struct mirror_status *status)
   status->regions_in_sync = region_hash_in_sync_count (mirror->regions);
   status->region_sectors = mirror->region_sectors;
   status->flush_error = group_sync_error (&mirror->flushes);
+  dirty_log_get_status (mirror->log, &status->log);
+  status->log_is_lost = !region_hash_has_log (mirror->regions);
   mutex_lock (&mirror->resync_lock);
   status->is_resyncing = mirror->resync_is_running;
   status->is_paused = mirror->resync_is_paused;

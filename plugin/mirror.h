@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "block-device.h"
+#include "dirty-log.h"
 #include "target.h"
 
 #define MIRROR_MAX_LEGS 9
@@ -21,7 +22,8 @@
 enum leg_state {
   LEG_IN_SYNC,    /* holds everything, but for regions not in sync */
   LEG_RECOVERING, /* takes writes, and what it lacks; is not read */
-  LEG_FAILED,     /* not used any more */
+  LEG_FAILED,     /* out: not used any more */
+  LEG_MISSING,    /* out: it was not there at the start */
   LEG_ABSENT,     /* there is no leg of this number (any more) */
 };
 
@@ -60,6 +62,12 @@ enum mirror_note {
 /* Called on any thread, with no lock of the mirror held. */
 typedef void (*mirror_note_fn) (void *opaque, enum mirror_note note);
 
+/* Called when the dirty log can't be written any more, for ERROR.  Once this
+ * has returned 0, all regions are taken to be dirty after a restart, and
+ * writes go on; else they fail.  Same terms as for mirror_leg_fn.
+ */
+typedef int (*mirror_log_failed_fn) (void *opaque, int error);
+
 struct mirror_params {
   unsigned leg_count;
   struct block_device *legs[MIRROR_MAX_LEGS]; /* the mirror closes them */
@@ -68,21 +76,24 @@ struct mirror_params {
   unsigned primary; /* a leg in sync: trusted where legs may differ */
   sector_t sectors;
   sector_t region_sectors; /* a power of two */
-  bool is_in_sync;         /* all regions are; else none */
+  struct dirty_log *log;   /* the mirror destroys it; NULL: a core log */
+  bool is_in_sync;         /* all regions are; else those clean in the log, of
+                            * which a core log has none */
   enum read_policy read_policy;
   uint64_t resync_rate; /* bytes a second, 0: no limit */
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
-  mirror_note_fn note; /* NULL: nobody wants to know */
+  mirror_note_fn note;             /* NULL: nobody wants to know */
+  mirror_log_failed_fn log_failed; /* NULL: writes fail */
   void *opaque;
 };
 
-/* Make a mirror.  On failure the legs are still the caller's.  Returns 0,
+/* Make a mirror.  On failure legs and log are still the caller's.  Returns 0,
  * -ENOMEM, or -E2BIG (too many regions).
  */
 int mirror_create (const struct mirror_params *params, struct mirror **mirror);
 
-/* Stop the resync, close all legs.  Nothing is in flight.  NULL is
+/* Stop the resync, close all legs and the log.  Nothing is in flight.  NULL is
  * ignored.
  */
 void mirror_destroy (struct mirror *mirror);
@@ -109,6 +120,20 @@ int mirror_start_resync (struct mirror *mirror);
  * again, and goes on with what is left.
  */
 void mirror_stop_resync (struct mirror *mirror);
+
+/* Flush all legs, and then make the log clean where they are equal, durably,
+ * unless a leg is out.  For the end, when nobody writes and no resync runs.
+ * Returns the result of flushing the legs.
+ */
+int mirror_settle (struct mirror *mirror);
+
+/* The log, which stays the mirror's. */
+struct dirty_log *mirror_log (struct mirror *mirror);
+
+/* The log cannot be written, as has been said and recorded: go on without,
+ * all dirty.
+ */
+void mirror_give_up_log (struct mirror *mirror);
 
 /* Pause it after the region it is at, or let it go on; also when it is
  * started again.  Returns false if it was so already.
@@ -172,7 +197,7 @@ bool mirror_is_clean (struct mirror *mirror);
  * as long as a request may take that is in it.
  */
 
-/* Use leg LEG no more, for REASON.  Returns 0; 1 if it was failed already;
+/* Use leg LEG no more, for REASON.  Returns 0; 1 if it was out already;
  * -EBUSY if it is the last in sync; or the error of leg_changed.
  */
 int mirror_fail (struct mirror *mirror, unsigned leg, const char *reason);
@@ -196,16 +221,21 @@ int mirror_replace_leg (struct mirror *mirror, unsigned leg,
  */
 int mirror_remove_leg (struct mirror *mirror, unsigned leg);
 
-/* Give leg LEG, which is failed and stays so, another device, and close the
+/* Give leg LEG, which is out and stays so, another device, and close the
  * old one.  On success the mirror owns BDEV.  Returns 0 or -ENOMEM.
  */
 int mirror_set_leg_device (struct mirror *mirror, unsigned leg,
                            struct block_device *bdev);
 
-/* Use leg LEG again, which is failed, and holds all but what it has missed
- * since: that is copied.  Returns 0 or the error of leg_changed.
+/* Use leg LEG again, which is out: it gets what it lacks.  Returns 0 or the
+ * error of leg_changed or the log.
  */
-int mirror_rejoin_leg (struct mirror *mirror, unsigned leg);
+enum leg_lack {
+  LEG_LACKS_DIRTY, /* what is dirty in the log: it has been out, or its device
+                    * has lost what was not flushed, and that is all */
+  LEG_LACKS_ALL,   /* anything */
+};
+int mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack);
 
 /*----- looking ---------------------------------------------------------*/
 
@@ -236,6 +266,8 @@ struct mirror_status {
   bool is_paused;    /* the resync */
   bool is_repairing; /* or is about to */
   struct mirror_scrub_status scrub; /* the last one */
+  struct dirty_log_status log;
+  bool log_is_lost; /* it cannot be written: all regions count as dirty */
 };
 
 void mirror_get_status (struct mirror *mirror, struct mirror_status *status);

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * A region is in sync when all legs in use hold the same.  Recovery of a
- * region and writes to it keep out of each other's way here.
+ * region and writes to it keep out of each other's way here.  A region is
+ * dirty in the log before it is written, and until long after.
  */
 
 #ifndef DM_REGION_HASH_H
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dirty-log.h"
 #include "sector.h"
 
 struct region_hash;
@@ -18,11 +20,25 @@ struct region_hash;
 /* More regions than this are refused: each costs a little memory. */
 #define REGION_HASH_MAX_REGIONS (UINT64_C (1) << 26)
 
-/* Regions of REGION_SECTORS, a power of two, over SECTORS; the last may
- * be short.  All begin in sync, or none.  Returns 0, or -ENOMEM, or
- * -E2BIG (too many).
+/* The log cannot be written any more, for ERROR: see to it that all regions
+ * are taken to be dirty after a restart.  If this returns 0, writes go on
+ * without the log; else the write fails that needed it, and the next one asks
+ * again.  Called on any thread, one call at a time, with a lock held: it must
+ * not call back.
  */
-int region_hash_create (sector_t sectors, sector_t region_sectors, bool in_sync,
+typedef int (*region_hash_log_failed_fn) (void *opaque, int error);
+
+struct region_hash_params {
+  sector_t sectors;
+  sector_t region_sectors; /* a power of two; the last region may be short */
+  struct dirty_log *log;   /* of as many regions; it outlives the hash */
+  bool is_in_sync;         /* all regions are; else those clean in the log */
+  region_hash_log_failed_fn log_failed; /* NULL: as if it returned ERROR */
+  void *opaque;
+};
+
+/* Returns 0, or -ENOMEM, or -E2BIG (too many). */
+int region_hash_create (const struct region_hash_params *params,
                         struct region_hash **rh);
 void region_hash_destroy (struct region_hash *rh);
 
@@ -33,9 +49,13 @@ uint64_t region_hash_in_sync_count (const struct region_hash *rh);
 void region_hash_region_range (const struct region_hash *rh, uint64_t region,
                                sector_t *sector, sector_t *count);
 
-/* Around every write.  begin waits while a region it touches recovers. */
-void region_hash_write_begin (struct region_hash *rh, sector_t sector,
-                              sector_t count);
+/* Around every write.  begin waits while a region it touches is held, and
+ * sees to it that all are dirty in the log, durably.  Returns 0; 1 if they
+ * were not yet; or the error of the log, and then the write must not be done,
+ * nor ended.
+ */
+int region_hash_write_begin (struct region_hash *rh, sector_t sector,
+                             sector_t count);
 void region_hash_write_end (struct region_hash *rh, sector_t sector,
                             sector_t count);
 
@@ -54,6 +74,17 @@ void region_hash_set_nosync (struct region_hash *rh, sector_t sector,
  */
 bool region_hash_next_nosync (const struct region_hash *rh, uint64_t *region);
 
+/* The same for every region that is dirty in the log: a leg is to be used
+ * again that has missed writes.  The caller sees to it that nothing is
+ * cleaned meanwhile, and that writes that begin now go to that leg.
+ */
+void region_hash_set_dirty_nosync (struct region_hash *rh);
+
+/* Mark all regions in the log, durably.  The caller sees to it that nothing is
+ * cleaned meanwhile.  Returns 0 or the error of the log.
+ */
+int region_hash_mark_all (struct region_hash *rh);
+
 /* Keep writes out of a region: hold waits until nobody else holds it and
  * those in flight have ended; new ones wait until it is released.  It says
  * nothing of the region's state.  Who holds a region writes nothing through
@@ -68,5 +99,28 @@ void region_hash_release (struct region_hash *rh, uint64_t region);
 void region_hash_recovery_begin (struct region_hash *rh, uint64_t region);
 void region_hash_recovery_end (struct region_hash *rh, uint64_t region,
                                bool recovered);
+
+/*----- cleaning --------------------------------------------------------*/
+
+/* In three steps, by one thread at a time: choose regions that are dirty in
+ * the log and in sync; flush all legs; clean those of them that have not been
+ * written since, in memory, for the next flush of the log.  The caller sees
+ * to it that every leg has been there all the time.
+ *
+ * choose_idle: those that have not been written since it was last called.
+ * choose_all: those that are not being written.  Both return how many.
+ */
+uint64_t region_hash_choose_idle (struct region_hash *rh);
+uint64_t region_hash_choose_all (struct region_hash *rh);
+
+/* Returns how many have been cleaned. */
+uint64_t region_hash_clean_chosen (struct region_hash *rh);
+
+/* How many regions are dirty in the log and in sync, roughly. */
+uint64_t region_hash_cleanable_count (const struct region_hash *rh);
+
+/* Go on without the log: all regions count as dirty, for ever. */
+void region_hash_give_up_log (struct region_hash *rh);
+bool region_hash_has_log (const struct region_hash *rh);
 
 #endif /* DM_REGION_HASH_H */

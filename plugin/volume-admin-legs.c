@@ -362,6 +362,23 @@ get_known_identity (struct volume *v, unsigned leg,
   return leg_file_identity (bdev, identity);
 }
 
+/* True if somebody else has written to leg LEG, which is open again, since it
+ * was out: it may have gone on alone.
+ */
+static bool
+went_on_alone (struct volume *v, unsigned leg)
+{
+  char stamp[LEG_STAMP_BYTES];
+  const char *known;
+
+  if (v->manifest == NULL)
+    return false;
+  leg_file_stamp (mirror_leg_bdev (v->mirror, leg), stamp);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  known = v->manifest->legs[volume_manifest_leg (v, leg)].stamp;
+  return known[0] != '\0' && strcmp (known, stamp) != 0;
+}
+
 /* Is PATH what has IDENTITY, and large enough? */
 static int
 check_same (struct volume *v, struct block_device *bdev, const char *identity)
@@ -377,29 +394,7 @@ check_same (struct volume *v, struct block_device *bdev, const char *identity)
   return 0;
 }
 
-/* A device that is not there, while nobody has it open. */
-static int
-no_device_read (void *handle, const struct iovec *iov, int iovcnt,
-                sector_t sector)
-{
-  (void) handle;
-  (void) iov;
-  (void) iovcnt;
-  (void) sector;
-  return -ENODEV;
-}
-
-static int
-make_no_device (struct volume *v, const char *name, struct block_device **bdev)
-{
-  static const struct bdev_ops ops = { .struct_size = sizeof ops,
-                                       .read = no_device_read };
-
-  return bdev_create (&ops, NULL, name, mirror_target (v->mirror)->sectors,
-                      bdev);
-}
-
-/* Close leg LEG, which has failed, and open it again: a device of which a flush
+/* Close leg LEG, which is out, and open it again: a device of which a flush
  * has failed never succeeds again.  Our own lock on it would be in the way, so
  * for a moment there is none; if it cannot be opened then, there is none until
  * the next try.
@@ -416,7 +411,7 @@ reopen (struct volume *v, unsigned leg, const char *identity)
   r = check_same (v, bdev, identity);
   bdev_close (bdev);
   if (r == 0)
-    r = make_no_device (v, name, &bdev);
+    r = volume_make_no_device (name, mirror_target (v->mirror)->sectors, &bdev);
   if (r < 0)
     return r;
   r = mirror_set_leg_device (v->mirror, leg, bdev);
@@ -460,6 +455,7 @@ int
 volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
 {
   char identity[LEG_IDENTITY_BYTES], text[LOG_MESSAGE_BYTES];
+  enum leg_lack lack = LEG_LACKS_DIRTY;
   struct named_leg named;
   const char *name;
   int r;
@@ -468,11 +464,11 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
   r = start_with_leg (v, leg, &named, why);
   if (r < 0)
     return r;
-  if (named.state != LEG_FAILED)
+  if (named.state != LEG_FAILED && named.state != LEG_MISSING)
     return volume_why (why, 1, "leg %u (%s) is in use already", leg,
                        named.shown);
   name = mirror_leg_name (v->mirror, leg);
-  if (bdev_spec_is_uri (name)) {
+  if (bdev_spec_is_uri (name) && named.state == LEG_FAILED) {
     r = reconnect (v, leg, &named, why);
     if (r < 0)
       return r;
@@ -481,6 +477,15 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
     r = get_known_identity (v, leg, identity);
     if (r == 0)
       r = reopen (v, leg, identity);
+    if (r == 0 && went_on_alone (v, leg))
+      return volume_why (why, -ESTALE,
+                         "leg %u (%s): was out of the volume, and somebody has "
+                         "written to it since; to keep what the volume has, "
+                         "replace it, then all is copied",
+                         leg, named.shown);
+    if (r == 0 && named.state == LEG_MISSING &&
+        leg_identity_is_weak (identity) && !bdev_spec_is_uri (name))
+      lack = LEG_LACKS_ALL; /* it may be another disk of that name */
     if (r == -ESTALE)
       return why_stale (why, leg, &named);
     if (r < 0) {
@@ -488,7 +493,7 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
       return volume_why (why, r, "leg %u (%s): %.700s", leg, named.shown, text);
     }
   }
-  r = mirror_rejoin_leg (v->mirror, leg);
+  r = mirror_rejoin_leg (v->mirror, leg, lack);
   return r < 0 ? why_not_recorded (v, why, r) : 0;
 }
 

@@ -106,6 +106,12 @@ struct volume {
   struct events *events;
   struct volume_look look;
 
+  /* The log, which the mirror destroys: what must happen to it before the
+   * manifest is saved for the first time.
+   */
+  struct dirty_log *log; /* NULL: it is in order */
+  bool log_has_file;     /* else one must be made */
+
   /* The legs of the mirror that the manifest has, a bit each: a leg of
    * the manifest is one of the mirror, in the same order, but legs of the
    * mirror keep their numbers when others go.  Under manifest_lock.
@@ -169,11 +175,13 @@ struct volume_leg {
   const char *path;            /* as the user gave it */
   char shown[LOG_QUOTE_BYTES]; /* the same, in messages */
   char *absolute;
-  struct block_device *bdev; /* NULL: must be created */
+  struct block_device *bdev; /* NULL: must be created, or is missing */
   bool is_wanted;            /* it is absent, and to be created */
+  int missing_error;         /* negative: why it cannot be had */
   bool is_created;
   bool is_read_only;
   char identity[LEG_IDENTITY_BYTES];
+  char stamp[LEG_STAMP_BYTES];      /* of one that is missing: as known */
   const struct manifest_leg *known; /* what the manifest says of it */
   enum leg_state state;
 };
@@ -183,17 +191,54 @@ struct volume_legs {
   struct volume_leg legs[MIRROR_MAX_LEGS];
   unsigned primary;
   uint64_t size_bytes; /* of the volume */
-  bool is_in_sync;     /* all regions, on all legs */
+  bool is_in_sync;     /* all regions, on all legs in use */
+  bool log_holds;      /* what is clean in the log is the same on all legs */
 };
 
 /* Open the legs, check them against each other, SPEC and MANIFEST (NULL if
- * there is none), create those that are missing and may be, and decide
- * which can be trusted.  On failure nothing is open and what was created
- * is gone.
+ * there is none), create those that are absent and may be, and decide
+ * which can be trusted.  One that is missing gets a device that fails all
+ * calls.  On failure nothing is open and what was created is gone.
  */
 int volume_open_legs (const struct volume_spec *spec,
                       const struct manifest *manifest,
                       struct volume_legs *legs);
+
+/* True if LEG is the file or disk that KNOWN was, or a server of its size. */
+bool volume_leg_is_same (const struct manifest_leg *known,
+                         const struct volume_leg *leg);
+
+/* Decide which legs are in sync, which recover, and which are missing; and
+ * set all of LEGS that depends on it.  M: NULL if there is no manifest.
+ * Returns 0 or -EINVAL, and has said why.
+ */
+int volume_decide_trust (const struct volume_spec *spec,
+                         const struct manifest *m, struct volume_legs *legs);
+
+/*----- the dirty log ---------------------------------------------------*/
+
+/* Make the log of a volume with LEGS and regions of REGION_BYTES: the one
+ * that the manifest tells of, if it holds for these legs, or one that is
+ * all clean or all dirty.  Nothing is written.  *LOG is the caller's until a
+ * mirror has it.  Returns 0 or a negative errno, and has said why.
+ */
+int volume_open_log (struct volume *v, const struct volume_legs *legs,
+                     uint64_t region_bytes, struct dirty_log **log);
+
+/* Make the log durable as it is in memory, before the manifest says of legs
+ * that it holds for them.  If it cannot be written the manifest, in memory,
+ * says so.
+ */
+void volume_settle_log (struct volume *v);
+
+/* For struct mirror_params. */
+int volume_log_failed (void *opaque, int error);
+
+/*----- legs ------------------------------------------------------------*/
+
+/* A device called NAME that is not there: all calls fail. */
+int volume_make_no_device (const char *name, sector_t sectors,
+                           struct block_device **bdev);
 
 /* Close what is open, and remove what was created. */
 void volume_abandon_legs (struct volume_legs *legs);

@@ -1,15 +1,10 @@
-/* The legs of a volume: opening them, and deciding which to trust.
+/* The legs of a volume: opening them, and telling which is which.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The order: open what is there, compare, decide, and only then create
- * what is missing, so that a mistake on the command line changes nothing.
- *
- * Trust, without a manifest: legs that were made just now are equal; else
- * the first that was there before is copied to all others.  With one: a
- * leg is what the manifest says, but a file that has been replaced by
- * another since then, or written to by somebody else, is filled from the
- * others.  If that has happened to all, as when a volume has moved to
- * another machine, all are filled from the primary.
+ * what is to be created, so that a mistake on the command line changes
+ * nothing.  A leg of the volume that cannot be had is no mistake: it may be
+ * missing, if another one can be trusted (volume-trust.c).
  */
 
 #include <config.h>
@@ -182,9 +177,32 @@ check_duplicate (const struct volume_legs *legs, unsigned index)
   return 0;
 }
 
+/* True if the error R says that PATH is not there at all, or not now. */
+static bool
+is_missing (const char *path, int r)
+{
+  switch (r) {
+  case -ENOENT:
+  case -ENXIO:
+  case -ENODEV:
+  case -ENOMEDIUM:
+  case -EIO:
+    return true;
+  case -EINVAL:
+  case -EPROTONOSUPPORT:
+  case -EPROTO:
+  case -EROFS:
+  case -EFBIG:
+  case -ENOMEM:
+    return false;
+  default:
+    return bdev_spec_is_uri (path);
+  }
+}
+
 static int
-open_leg (const struct volume_spec *spec, struct volume_legs *legs,
-          unsigned index)
+open_leg (const struct volume_spec *spec, const struct manifest *manifest,
+          struct volume_legs *legs, unsigned index)
 {
   struct volume_leg *leg = &legs->legs[index];
   int r;
@@ -192,6 +210,12 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
   leg->path = spec->legs[index].path;
   log_quote (leg->path, leg->shown);
   r = leg_file_absolute_path (leg->path, &leg->absolute);
+  if (r == -ENOENT && manifest != NULL && leg->path[0] == '/' &&
+      spec->size_bytes == 0) {
+    leg->missing_error = r;
+    leg->absolute = strdup (leg->path);
+    return leg->absolute == NULL ? -ENOMEM : 0;
+  }
   if (r == -ENOENT) {
     log_error ("leg %u (%s): its folder does not exist; create that first",
                index, leg->shown);
@@ -207,6 +231,10 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
     leg->is_wanted = true;
     return 0;
   }
+  if (manifest != NULL && is_missing (leg->path, r)) {
+    leg->missing_error = r;
+    return 0;
+  }
   if ((r == -EACCES || r == -EROFS || r == -EPERM) &&
       open_device (spec, leg->path, BDEV_OPEN_READ_ONLY, &leg->bdev) == 0) {
     leg->is_read_only = true;
@@ -219,12 +247,6 @@ open_leg (const struct volume_spec *spec, struct volume_legs *legs,
 
 /*----- which leg of the manifest is it? --------------------------------*/
 
-static bool
-is_same_file (const struct manifest_leg *known, const struct volume_leg *leg)
-{
-  return leg->bdev != NULL && strcmp (known->identity, leg->identity) == 0;
-}
-
 /* The manifest's leg that LEG is: the same file, or else one of the same
  * name; NULL if there is none.  The file counts for more than its name:
  * two that were exchanged must not be taken for each other.
@@ -235,7 +257,7 @@ find_manifest_leg (const struct manifest *m, const struct volume_leg *leg)
   unsigned i;
 
   for (i = 0; i < m->leg_count; ++i)
-    if (is_same_file (&m->legs[i], leg) &&
+    if (volume_leg_is_same (&m->legs[i], leg) &&
         !leg_identity_is_weak (leg->identity))
       return &m->legs[i];
   for (i = 0; i < m->leg_count; ++i)
@@ -301,7 +323,9 @@ say_legs_do_not_match (const struct manifest *m, const struct volume_legs *legs)
                  log_quote (m->legs[i].spec, quote));
   }
   for (j = 0; j < legs->count; ++j)
-    if (legs->legs[j].known == NULL)
+    if (legs->legs[j].known == NULL && legs->legs[j].missing_error < 0)
+      (void) say_leg_error (j, &legs->legs[j], legs->legs[j].missing_error);
+    else if (legs->legs[j].known == NULL)
       log_error ("leg %u (%s) is not one of the volume's; leave it out, or "
                  "begin a new volume with another meta= folder",
                  j, legs->legs[j].shown);
@@ -401,210 +425,27 @@ decide_size (const struct volume_spec *spec, const struct manifest *manifest,
   return 0;
 }
 
-/*----- trust -----------------------------------------------------------*/
-
-/* All are equal. */
-static void
-trust_all (struct volume_legs *legs)
-{
-  unsigned i;
-
-  for (i = 0; i < legs->count; ++i)
-    legs->legs[i].state = LEG_IN_SYNC;
-  legs->is_in_sync = true;
-}
-
-/* All are copied from leg SOURCE. */
-static void
-trust_only (struct volume_legs *legs, unsigned source)
-{
-  unsigned i;
-
-  legs->primary = source;
-  for (i = 0; i < legs->count; ++i)
-    legs->legs[i].state = i == source ? LEG_IN_SYNC : LEG_RECOVERING;
-  legs->is_in_sync = legs->count == 1;
-}
-
-static void
-trust_unknown_legs (struct volume_legs *legs)
-{
-  unsigned i;
-
-  for (i = 0; i < legs->count; ++i) {
-    if (legs->legs[i].bdev != NULL) {
-      trust_only (legs, i);
-      return;
-    }
-  }
-  trust_all (legs); /* all new, all zeroes */
-}
-
-/* True if LEG is the file that it was, and holds what it held: after a clean
- * stop nobody has written to it.
- */
-static bool
-is_as_it_was (const struct manifest *m, const struct volume_leg *leg)
-{
-  char stamp[LEG_STAMP_BYTES];
-
-  if (!is_same_file (leg->known, leg))
-    return false;
-  leg_file_stamp (leg->bdev, stamp);
-  return !m->is_clean || strcmp (stamp, leg->known->stamp) == 0;
-}
-
-/* True if LEG is a disk or server that cannot be told from others, in a
- * volume whose legs are not all equal: it may be another one behind the same
- * name, and the wrong one would be taken for the right one.
- */
-static bool
-is_doubtful (const struct manifest *m, const struct volume_leg *leg)
-{
-  unsigned i;
-
-  if (leg->bdev == NULL || !leg_identity_is_weak (leg->identity))
-    return false;
-  for (i = 0; i < m->leg_count; ++i)
-    if (m->legs[i].state != LEG_IN_SYNC)
-      return true;
-  return false;
-}
+/*----- missing ---------------------------------------------------------*/
 
 static int
-say_no_source (const struct manifest *m, const struct volume_legs *legs)
+no_device_read (void *handle, const struct iovec *iov, int iovcnt,
+                sector_t sector)
 {
-  unsigned i;
-
-  for (i = 0; i < legs->count; ++i) {
-    if (!is_doubtful (m, &legs->legs[i]))
-      continue;
-    log_error ("leg %u (%s): the volume is degraded, and this disk or server "
-               "has no serial number by which to tell if it is the one that "
-               "is right; name first the leg that is right and give sync=full",
-               i, legs->legs[i].shown);
-    return -EINVAL;
-  }
-  log_error ("none of the legs that were in sync is the file that it was, "
-             "so none can be trusted; put them back, or name first the "
-             "leg that is right and give sync=full");
-  return -EINVAL;
+  (void) handle;
+  (void) iov;
+  (void) iovcnt;
+  (void) sector;
+  return -ENODEV;
 }
 
-/* As the manifest says, for each leg the file that it was. */
-static int
-trust_known_legs (const struct manifest *m, struct volume_legs *legs)
+int
+volume_make_no_device (const char *name, sector_t sectors,
+                       struct block_device **bdev)
 {
-  bool has_source = false, any_same = false;
-  unsigned i;
+  static const struct bdev_ops ops = { .struct_size = sizeof ops,
+                                       .read = no_device_read };
 
-  for (i = 0; i < legs->count; ++i)
-    if (is_as_it_was (m, &legs->legs[i]))
-      any_same = true;
-  for (i = 0; i < legs->count; ++i) {
-    struct volume_leg *leg = &legs->legs[i];
-    bool is_replaced = any_same && !is_as_it_was (m, leg);
-
-    if (leg->known->state == LEG_IN_SYNC && leg->bdev != NULL && !is_replaced &&
-        !is_doubtful (m, leg))
-      leg->state = LEG_IN_SYNC;
-    else
-      leg->state = LEG_RECOVERING;
-    if (is_replaced && leg->bdev != NULL)
-      log_warning ("leg %u (%s) is not the file that it was, or somebody has "
-                   "written to it since the last stop; it will be filled from "
-                   "the others",
-                   i, leg->shown);
-    /* What has been read from the primary must not change if the legs are
-     * named in another order now.
-     */
-    if (leg->state == LEG_IN_SYNC &&
-        (!has_source || leg->known == &m->legs[m->primary]))
-      legs->primary = i;
-    has_source = has_source || leg->state == LEG_IN_SYNC;
-  }
-  if (!has_source)
-    return say_no_source (m, legs);
-  /* Copies of the legs may have been made at different times, or one of
-   * them is an empty file: only one may ever be the source.
-   */
-  if (!any_same)
-    trust_only (legs, legs->primary);
-  legs->is_in_sync = m->is_clean && any_same;
-  if (!any_same && legs->count > 1)
-    log_warning ("none of the legs is the file that it was, or somebody has "
-                 "written to all since the last stop; they are filled from leg "
-                 "%u (%s), and snapshots may have changed",
-                 legs->primary, legs->legs[legs->primary].shown);
-  for (i = 0; i < legs->count; ++i)
-    if (legs->legs[i].state != LEG_IN_SYNC)
-      legs->is_in_sync = false;
-  if (legs->count == 1)
-    legs->is_in_sync = true;
-  return 0;
-}
-
-/* sync=full and sync=none are words of the user against what the manifest
- * knows: they must not bring back what a leg that failed has missed.
- */
-static int
-check_sync_key (const struct volume_spec *spec, const struct volume_legs *legs)
-{
-  unsigned i;
-
-  for (i = 0; i < legs->count; ++i) {
-    const struct volume_leg *leg = &legs->legs[i];
-
-    if (spec->sync == SYNC_NONE && leg->known->state != LEG_IN_SYNC) {
-      log_error ("sync=none: leg %u (%s) was not in sync, so the legs are not "
-                 "equal; leave sync= out",
-                 i, leg->shown);
-      return -EINVAL;
-    }
-    if (spec->sync == SYNC_FULL && i > 0 &&
-        legs->legs[0].known->state != LEG_IN_SYNC &&
-        leg->known->state == LEG_IN_SYNC && is_same_file (leg->known, leg) &&
-        !leg_identity_is_weak (leg->identity)) {
-      log_error ("sync=full: leg 0 (%s) was not in sync, but leg %u (%s) was; "
-                 "leave sync= out, or name that leg first",
-                 legs->legs[0].shown, i, leg->shown);
-      return -EINVAL;
-    }
-  }
-  return 0;
-}
-
-static int
-decide_trust (const struct volume_spec *spec, const struct manifest *m,
-              struct volume_legs *legs)
-{
-  unsigned i;
-
-  if (spec->sync != SYNC_AUTO) {
-    if (m != NULL && check_sync_key (spec, legs) < 0)
-      return -EINVAL;
-    for (i = 0; i < legs->count; ++i) {
-      if (legs->legs[i].bdev == NULL && (spec->sync == SYNC_NONE || i == 0)) {
-        trust_unknown_legs (legs);
-        if (legs->is_in_sync)
-          return 0; /* all are new */
-        log_error ("leg %u (%s): does not exist, so it cannot be trusted "
-                   "as sync=%s would have it; leave sync= out",
-                   i, legs->legs[i].shown,
-                   spec->sync == SYNC_NONE ? "none" : "full");
-        return -EINVAL;
-      }
-    }
-    if (spec->sync == SYNC_NONE)
-      trust_all (legs);
-    else
-      trust_only (legs, 0);
-    return 0;
-  }
-  if (m != NULL)
-    return trust_known_legs (m, legs);
-  trust_unknown_legs (legs);
-  return 0;
+  return bdev_create (&ops, NULL, name, sectors, bdev);
 }
 
 /*----- creating --------------------------------------------------------*/
@@ -635,7 +476,7 @@ settle_leg (struct volume_legs *legs, unsigned index)
   int r;
 
   if (leg->is_read_only || bdev_spec_is_uri (leg->path) ||
-      (leg->known != NULL && is_same_file (leg->known, leg)))
+      (leg->known != NULL && volume_leg_is_same (leg->known, leg)))
     return 0;
   r = leg_file_sync_entry (leg->absolute);
   /* Where the folder cannot be read the user has made it. */
@@ -652,7 +493,7 @@ volume_open_legs (const struct volume_spec *spec,
   memset (legs, 0, sizeof *legs);
   for (i = 0; i < spec->leg_count; ++i) {
     legs->count = i + 1;
-    r = open_leg (spec, legs, i);
+    r = open_leg (spec, manifest, legs, i);
     if (r < 0)
       goto err_abandon;
   }
@@ -661,14 +502,21 @@ volume_open_legs (const struct volume_spec *spec,
   if (r == 0)
     r = decide_size (spec, manifest, legs);
   if (r == 0)
-    r = decide_trust (spec, manifest, legs);
+    r = volume_decide_trust (spec, manifest, legs);
   if (r < 0)
     goto err_abandon;
 
   /* All is well: now, and not before, something may be changed. */
   for (i = 0; i < legs->count; ++i) {
-    r = legs->legs[i].bdev == NULL ? create_leg (spec, i, legs)
-                                   : settle_leg (legs, i);
+    struct volume_leg *leg = &legs->legs[i];
+
+    if (leg->missing_error < 0)
+      r = volume_make_no_device (leg->path, legs->size_bytes >> SECTOR_SHIFT,
+                                 &leg->bdev);
+    else if (leg->bdev == NULL)
+      r = create_leg (spec, i, legs);
+    else
+      r = settle_leg (legs, i);
     if (r < 0)
       goto err_abandon;
   }

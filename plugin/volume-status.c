@@ -44,9 +44,8 @@ const char *
 leg_state_name (enum leg_state state)
 {
   static const char *const names[] = {
-    [LEG_IN_SYNC] = "insync",
-    [LEG_RECOVERING] = "recovering",
-    [LEG_FAILED] = "failed",
+    [LEG_IN_SYNC] = "insync", [LEG_RECOVERING] = "recovering",
+    [LEG_FAILED] = "failed",  [LEG_MISSING] = "missing",
     [LEG_ABSENT] = "removed",
   };
 
@@ -83,7 +82,8 @@ state_of (const struct volume_look *look, const struct mirror_status *mirror)
   is_filling = mirror->regions_in_sync < mirror->regions_total;
   for (i = 0; i < look->leg_count; ++i) {
     has_in_sync = has_in_sync || look->legs[i].state == LEG_IN_SYNC;
-    has_failed = has_failed || look->legs[i].state == LEG_FAILED;
+    has_failed = has_failed || look->legs[i].state == LEG_FAILED ||
+                 look->legs[i].state == LEG_MISSING;
     is_filling = is_filling || look->legs[i].state == LEG_RECOVERING;
   }
   if (!has_in_sync || mirror->flush_error < 0)

@@ -28,8 +28,10 @@
 int
 volume_save_manifest (struct volume *v)
 {
-  int r = manifest_save (v->dir, v->manifest);
+  int r;
 
+  volume_settle_log (v);
+  r = manifest_save (v->dir, v->manifest);
   /* One that could not be made durable may be there all the same. */
   if (r == 0 || meta_dir_has_file (v->dir, MANIFEST_FILE))
     v->is_recorded = true;
@@ -76,6 +78,7 @@ record_leg (struct volume *v, unsigned leg, enum leg_state state,
   r = manifest_set_text (&m->reason, reason);
   if (r == 0) {
     m->state = state;
+    m->stamp[0] = '\0'; /* known again after an orderly stop */
     if (state == LEG_RECOVERING)
       v->manifest->is_resyncing = true;
     if (leg == old_primary && state != LEG_IN_SYNC)
@@ -224,12 +227,20 @@ update_manifest (struct volume *v, const struct volume_legs *legs,
   v->leg_numbers = (1U << legs->count) - 1;
   m->primary = legs->primary;
   for (i = 0; i < legs->count; ++i) {
-    m->legs[i].state = legs->legs[i].state;
-    /* A clean volume that is not written to until it stops stays so. */
-    leg_file_stamp (legs->legs[i].bdev, m->legs[i].stamp);
-    if (manifest_set_text (&m->legs[i].spec, legs->legs[i].absolute) < 0 ||
-        manifest_set_text (&m->legs[i].identity, legs->legs[i].identity) < 0 ||
-        manifest_set_text (&m->legs[i].reason, NULL) < 0)
+    const struct volume_leg *leg = &legs->legs[i];
+
+    m->legs[i].state = leg->state;
+    if (leg->state == LEG_MISSING)
+      strcpy (m->legs[i].stamp, leg->stamp);
+    else
+      /* A clean volume that is not written to until it stops stays so. */
+      leg_file_stamp (leg->bdev, m->legs[i].stamp);
+    if (manifest_set_text (&m->legs[i].spec, leg->absolute) < 0 ||
+        manifest_set_text (&m->legs[i].identity, leg->identity) < 0 ||
+        manifest_set_text (&m->legs[i].reason,
+                           leg->missing_error < 0
+                             ? errno_text (leg->missing_error)
+                             : NULL) < 0)
       return -ENOMEM;
   }
   return 0;
@@ -250,25 +261,27 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     .leg_changed = leg_changed,
     .resynced = resynced,
     .note = volume_note,
+    .log_failed = volume_log_failed,
     .opaque = v,
   };
   unsigned i;
-  int r;
+  int r = volume_open_log (v, legs, region_bytes, &params.log);
 
+  if (r < 0)
+    return r;
   for (i = 0; i < legs->count; ++i) {
     params.legs[i] = legs->legs[i].bdev;
     params.states[i] = legs->legs[i].state;
     params.is_write_mostly[i] = spec->legs[i].is_write_mostly;
   }
   r = mirror_create (&params, &v->mirror);
-  if (r == -E2BIG)
-    log_error ("region-size=%" PRIu64 ": makes too many regions; give a "
-               "larger one",
-               region_bytes);
-  if (r < 0)
+  if (r < 0) {
+    dirty_log_destroy (params.log);
+    v->log = NULL;
     return r;
+  }
   volume_look_begin (v);
-  return origin_create (mirror_target (v->mirror), &v->origin);
+  return 0;
 }
 
 static void
@@ -324,9 +337,11 @@ open_all (struct volume *v, const struct volume_spec *spec)
   }
   if (v->is_read_only)
     log_warning ("the volume is read-only: %s", v->read_only_reason);
-  r = update_manifest (v, &legs, region_bytes);
+  r = make_mirror (v, spec, &legs, region_bytes);
   if (r == 0)
-    r = make_mirror (v, spec, &legs, region_bytes);
+    r = update_manifest (v, &legs, region_bytes);
+  if (r == 0)
+    r = origin_create (mirror_target (v->mirror), &v->origin);
   if (r == 0) {
     warn_of_forgetting (spec, &legs);
     r = volume_open_snapshots (v, spec);
@@ -407,9 +422,18 @@ record_clean (struct volume *v, bool is_clean)
   if (!is_clean)
     v->manifest->generation++;
   v->manifest->is_resyncing = needs_resync (v);
-  for (i = 0; i < v->manifest->leg_count; ++i)
-    leg_file_stamp (mirror_leg_bdev (v->mirror, volume_mirror_leg (v, i)),
-                    v->manifest->legs[i].stamp);
+  for (i = 0; i < v->manifest->leg_count; ++i) {
+    struct manifest_leg *leg = &v->manifest->legs[i];
+
+    /* One that is in use changes all the time; one that is missing has been
+     * left alone, unless it has another one when it comes back.
+     */
+    if (leg->state != LEG_MISSING)
+      leg->stamp[0] = '\0';
+    if (leg->state != LEG_MISSING && is_clean)
+      leg_file_stamp (mirror_leg_bdev (v->mirror, volume_mirror_leg (v, i)),
+                      leg->stamp);
+  }
   r = volume_save_manifest (v);
   if (r < 0)
     log_error ("%s/%s: cannot be written: %s", meta_dir_path (v->dir),
@@ -471,7 +495,7 @@ volume_stop (struct volume *volume)
   mirror_stop_repair (volume->mirror);
   mirror_stop_resync (volume->mirror);
   volume_stop_copying (volume);
-  r = target_flush (mirror_target (volume->mirror));
+  r = mirror_settle (volume->mirror);
   if (r < 0)
     log_error ("the legs cannot be flushed at the end: %s", errno_text (r));
   else if (mirror_is_clean (volume->mirror))

@@ -74,9 +74,17 @@ client_close
 stop_nbdkit vol
 said vol 'leg 1 .*leg_b\.sock'
 cp "$TMP/a.img" "$TMP/expected.img"
-refused "${args[@]}"
+# Without it a volume goes on, but none begins.
+refused "$DM_PLUGIN" "$TMP/a.img" "$(uri leg_b)" meta="$TMP/new.d"
 grep -q 'check the URI, and that the server runs' "$TMP/refused.log" ||
   fail "no remedy for a server that does not run"
+start_nbdkit vol "${args[@]}"
+said vol 'leg 1 .*leg_b\.sock.* is missing'
+"$io" "$(uri vol)" "match $TMP/expected.img" 'write 700K 3000 6'
+test "$(dm_manifest "$meta" legs.1.state)" = missing ||
+  fail "a server that does not run is not recorded as missing"
+stop_nbdkit vol
+cp "$TMP/a.img" "$TMP/expected.img"
 leg_server leg_b "$TMP/b.img"
 settle "$meta"
 stop_nbdkit leg_b

@@ -234,7 +234,7 @@ START_TEST (a_change_that_cannot_be_recorded_is_none)
   rig.answer = 0;
   ck_assert_int_eq (mirror_fail (rig.mirror, 1, "for fun"), 0);
   rig.answer = -EROFS;
-  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1), -EROFS);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1, LEG_LACKS_DIRTY), -EROFS);
   ck_assert_int_eq (state_of (&rig, 1), LEG_FAILED);
   rig.answer = 0;
   bdev_close (bdev);
@@ -344,7 +344,7 @@ START_TEST (the_primary_does_not_come_back)
   ck_assert_uint_eq (mirror_primary (rig.mirror), 0);
   ck_assert_int_eq (mirror_fail (rig.mirror, 0, "for fun"), 0);
   ck_assert_uint_eq (mirror_primary (rig.mirror), 1);
-  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 0), 0);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 0, LEG_LACKS_DIRTY), 0);
   wait_and_compare (&rig);
   ck_assert_int_eq (state_of (&rig, 0), LEG_IN_SYNC);
   ck_assert_uint_eq (mirror_primary (rig.mirror), 1);
@@ -406,7 +406,7 @@ START_TEST (a_leg_rejoins)
   ck_assert_int_eq (write_pattern (&rig, 3, 10, 5), 0);
   ck_assert_int_eq (target_zero (rig.target, 150, 9, BDEV_UNMAP), 0);
   assert_disk_pattern (rig.disks[2], BASE_SEED, 0, SECTORS);
-  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 2), 0);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 2, LEG_LACKS_DIRTY), 0);
   wait_and_compare (&rig);
   for (i = 0; i < 3; ++i) {
     ck_assert_int_eq (state_of (&rig, i), LEG_IN_SYNC);
@@ -435,7 +435,7 @@ START_TEST (a_failed_leg_gets_another_device)
   ck_assert_str_eq (mirror_leg_name (rig.mirror, 1), "again");
   ck_assert_int_eq (write_pattern (&rig, 2, 100, 5), 0);
   ck_assert_uint_eq (fault_bdev_calls (disk, FAULT_ALL), 0);
-  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1), 0);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1, LEG_LACKS_DIRTY), 0);
   wait_until (state_of (&rig, 1) == LEG_IN_SYNC);
   rig_destroy (&rig);
 }
@@ -459,7 +459,7 @@ START_TEST (a_leg_that_comes_in_beside_a_resync_lacks_nothing)
                     0);
   is_leg_now (&rig, leg, disk);
   ck_assert_int_eq (mirror_fail (rig.mirror, 1, "for fun"), 0);
-  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1), 0);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1, LEG_LACKS_DIRTY), 0);
   wait_and_compare (&rig);
   for (leg = 0; leg < 4; ++leg)
     ck_assert_int_eq (state_of (&rig, leg), LEG_IN_SYNC);
@@ -557,7 +557,8 @@ change_something (struct rig *rig, struct chance *chance)
     break;
   case 4:
     if (state == LEG_FAILED)
-      ck_assert_int_eq (mirror_rejoin_leg (rig->mirror, leg), 0);
+      ck_assert_int_eq (mirror_rejoin_leg (rig->mirror, leg, LEG_LACKS_DIRTY),
+                        0);
     break;
   default:
     (void) mirror_scrub_start (rig->mirror, SCRUB_REPAIR);

@@ -8,6 +8,34 @@
 #include "region-hash.h"
 #include "target-test.h"
 
+/* A hash with a core log, which is the caller's. */
+static int
+create_hash (sector_t sectors, sector_t region_sectors, bool is_in_sync,
+             struct dirty_log **log, struct region_hash **rh)
+{
+  struct region_hash_params params = {
+    .sectors = sectors,
+    .region_sectors = region_sectors,
+  };
+  int r = dirty_log_core_create (div_round_up (sectors, region_sectors),
+                                 is_in_sync, log);
+
+  if (r < 0)
+    return r;
+  params.log = *log;
+  r = region_hash_create (&params, rh);
+  if (r < 0)
+    dirty_log_destroy (*log);
+  return r;
+}
+
+static void
+destroy_hash (struct region_hash *rh, struct dirty_log *log)
+{
+  region_hash_destroy (rh);
+  dirty_log_destroy (log);
+}
+
 START_TEST (regions_cover_the_device)
 {
   static const struct {
@@ -23,10 +51,11 @@ START_TEST (regions_cover_the_device)
   for (i = 0; i < ARRAY_COUNT (shapes); ++i) {
     sector_t next = 0, sector, count;
     struct region_hash *rh;
+    struct dirty_log *log;
     uint64_t r;
 
-    ck_assert_int_eq (region_hash_create (shapes[i].sectors, shapes[i].region,
-                                          i % 2, &rh),
+    ck_assert_int_eq (create_hash (shapes[i].sectors, shapes[i].region, i % 2,
+                                   &log, &rh),
                       0);
     ck_assert_uint_eq (region_hash_region_count (rh), shapes[i].count);
     ck_assert_uint_eq (region_hash_in_sync_count (rh),
@@ -40,7 +69,7 @@ START_TEST (regions_cover_the_device)
     ck_assert_uint_eq (next, shapes[i].sectors);
     ck_assert (region_hash_is_in_sync (rh, 0, shapes[i].sectors) ==
                (i % 2 != 0));
-    region_hash_destroy (rh);
+    destroy_hash (rh, log);
   }
   region_hash_destroy (NULL);
 }
@@ -50,30 +79,32 @@ START_TEST (too_many_regions_are_refused)
 {
   struct region_hash *rh = NULL;
   sector_t most = REGION_HASH_MAX_REGIONS * 4;
+  struct dirty_log *log;
 
-  ck_assert_int_eq (region_hash_create (most + 1, 4, false, &rh), -E2BIG);
-  ck_assert_int_eq (region_hash_create (SECTOR_MAX, 4, true, &rh), -E2BIG);
+  ck_assert_int_eq (create_hash (most + 1, 4, true, &log, &rh), -E2BIG);
+  ck_assert_int_eq (create_hash (SECTOR_MAX, 4, true, &log, &rh), -E2BIG);
   ck_assert_ptr_null (rh);
-  ck_assert_int_eq (region_hash_create (most, 4, false, &rh), 0);
+  ck_assert_int_eq (create_hash (most, 4, true, &log, &rh), 0);
   ck_assert_uint_eq (region_hash_region_count (rh), REGION_HASH_MAX_REGIONS);
-  region_hash_destroy (rh);
+  destroy_hash (rh, log);
 }
 END_TEST
 
 START_TEST (want_of_memory_is_told)
 {
   struct region_hash *rh = NULL;
+  struct dirty_log *log;
   unsigned k, failed = 1;
   int r;
 
   for (k = 0; failed > 0; ++k) {
     fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
-    r = region_hash_create (1000, 64, true, &rh);
+    r = create_hash (1000, 64, true, &log, &rh);
     failed = fault_alloc_stop ();
     ck_assert_int_eq (r, failed > 0 ? -ENOMEM : 0);
   }
-  ck_assert_uint_eq (k, 4);
-  region_hash_destroy (rh);
+  ck_assert_uint_gt (k, 6);
+  destroy_hash (rh, log);
 }
 END_TEST
 
@@ -90,11 +121,12 @@ START_TEST (states_are_as_the_model)
   for (round = 0; round < 50; ++round) {
     bool model[REGIONS];
     struct region_hash *rh;
+    struct dirty_log *log;
     unsigned i;
 
     for (i = 0; i < REGIONS; ++i)
       model[i] = round % 2;
-    ck_assert_int_eq (region_hash_create (SECTORS, REGION, round % 2, &rh), 0);
+    ck_assert_int_eq (create_hash (SECTORS, REGION, round % 2, &log, &rh), 0);
     for (step = 0; step < 100; ++step) {
       sector_t sector = chance_below (&chance, SECTORS);
       sector_t count = 1 + chance_below (&chance, 60);
@@ -131,7 +163,7 @@ START_TEST (states_are_as_the_model)
         ck_assert_uint_eq (next, expected);
     }
     ck_assert (!region_hash_next_nosync (rh, &(uint64_t){ REGIONS }));
-    region_hash_destroy (rh);
+    destroy_hash (rh, log);
   }
 }
 END_TEST
@@ -204,8 +236,9 @@ START_TEST (recovery_waits_for_writes_and_writes_for_recovery)
 {
   struct step writes[2], late, elsewhere, recovery;
   struct region_hash *rh;
+  struct dirty_log *log;
 
-  ck_assert_int_eq (region_hash_create (SECTORS, REGION, false, &rh), 0);
+  ck_assert_int_eq (create_hash (SECTORS, REGION, false, &log, &rh), 0);
   step_start (&writes[0], rh, write_main, 5 * REGION, 1);
   step_start (&writes[1], rh, write_main, 3 * REGION, 10 * REGION);
   wait_until (atomic_load (&writes[0].is_in));
@@ -227,7 +260,7 @@ START_TEST (recovery_waits_for_writes_and_writes_for_recovery)
   ck_assert_uint_eq (region_hash_in_sync_count (rh), 1);
   step_end (&late);
   step_end (&elsewhere);
-  region_hash_destroy (rh);
+  destroy_hash (rh, log);
 }
 END_TEST
 
@@ -236,8 +269,9 @@ START_TEST (holders_wait_for_each_other)
 {
   struct step recovery, write;
   struct region_hash *rh;
+  struct dirty_log *log;
 
-  ck_assert_int_eq (region_hash_create (SECTORS, REGION, false, &rh), 0);
+  ck_assert_int_eq (create_hash (SECTORS, REGION, false, &log, &rh), 0);
   region_hash_hold (rh, 5);
   step_start (&recovery, rh, recover_main, 5 * REGION, 0);
   step_start (&write, rh, write_main, 5 * REGION, 1);
@@ -256,7 +290,7 @@ START_TEST (holders_wait_for_each_other)
   region_hash_hold (rh, 5);
   region_hash_release (rh, 5);
   ck_assert_uint_eq (region_hash_in_sync_count (rh), 1);
-  region_hash_destroy (rh);
+  destroy_hash (rh, log);
 }
 END_TEST
 
@@ -265,6 +299,7 @@ END_TEST
 
 struct crowd {
   struct region_hash *rh;
+  struct dirty_log *log;
   atomic_int writers[REGIONS];
   atomic_int recoverers[REGIONS];
   atomic_bool is_over;
@@ -292,13 +327,17 @@ crowd_writer_main (void *arg)
     region_hash_write_begin (c->rh, sector, count);
     for (i = first; i <= last; ++i) {
       atomic_fetch_add (&c->writers[i], 1);
-      if (atomic_load (&c->recoverers[i]) > 0)
+      if (atomic_load (&c->recoverers[i]) > 0 ||
+          !dirty_log_is_dirty (c->log, i))
         atomic_store (&c->is_wrong, true);
     }
     if (chance_below (&m->chance, 4) == 0)
       region_hash_set_nosync (c->rh, sector, count);
-    for (i = first; i <= last; ++i)
+    for (i = first; i <= last; ++i) {
+      if (!dirty_log_is_dirty (c->log, i))
+        atomic_store (&c->is_wrong, true);
       atomic_fetch_sub (&c->writers[i], 1);
+    }
     region_hash_write_end (c->rh, sector, count);
   }
 }
@@ -324,15 +363,37 @@ crowd_recoverer_main (void *arg)
   }
 }
 
+static void
+crowd_cleaner_main (void *arg)
+{
+  struct crowd_member *m = arg;
+  struct crowd *c = m->crowd;
+
+  while (!atomic_load (&c->is_over)) {
+    if (chance_below (&m->chance, 2))
+      region_hash_choose_idle (c->rh);
+    else
+      region_hash_choose_all (c->rh);
+    region_hash_clean_chosen (c->rh);
+  }
+}
+
+/* And what is written is dirty in the log, whoever cleans it. */
 START_TEST (nobody_writes_where_a_region_recovers)
 {
   struct chance chance = chance_begin ("nobody_writes_where_a_region_recovers");
   static struct crowd crowd;
-  struct crowd_member writers[WRITERS], recoverers[RECOVERERS];
+  struct crowd_member writers[WRITERS], recoverers[RECOVERERS], cleaner;
   uint64_t in_sync = 0, r;
   unsigned i;
 
-  ck_assert_int_eq (region_hash_create (SECTORS, REGION, false, &crowd.rh), 0);
+  ck_assert_int_eq (create_hash (SECTORS, REGION, false, &crowd.log, &crowd.rh),
+                    0);
+  cleaner.crowd = &crowd;
+  cleaner.chance.state = chance_next (&chance);
+  ck_assert_int_eq (thread_start (&cleaner.thread, "cleaner",
+                                  crowd_cleaner_main, &cleaner),
+                    0);
   for (i = 0; i < RECOVERERS; ++i) {
     recoverers[i].crowd = &crowd;
     recoverers[i].chance.state = chance_next (&chance);
@@ -350,14 +411,221 @@ START_TEST (nobody_writes_where_a_region_recovers)
   for (i = 0; i < WRITERS; ++i)
     thread_join (&writers[i].thread);
   atomic_store (&crowd.is_over, true);
+  thread_join (&cleaner.thread);
   for (i = 0; i < RECOVERERS; ++i)
     thread_join (&recoverers[i].thread);
   ck_assert (!atomic_load (&crowd.is_wrong));
   /* The counter has kept up with the bits. */
-  for (r = 0; r < REGIONS; ++r)
-    in_sync += region_hash_is_in_sync (crowd.rh, r * REGION, 1);
+  for (r = 0; r < REGIONS; ++r) {
+    bool is_in_sync = region_hash_is_in_sync (crowd.rh, r * REGION, 1);
+
+    in_sync += is_in_sync;
+    ck_assert (is_in_sync || dirty_log_is_dirty (crowd.log, r));
+  }
   ck_assert_uint_eq (region_hash_in_sync_count (crowd.rh), in_sync);
-  region_hash_destroy (crowd.rh);
+  /* Now that nobody writes, all that is in sync can be clean. */
+  region_hash_choose_all (crowd.rh);
+  region_hash_clean_chosen (crowd.rh);
+  ck_assert_uint_eq (dirty_log_dirty_count (crowd.log), REGIONS - in_sync);
+  destroy_hash (crowd.rh, crowd.log);
+}
+END_TEST
+
+/*----- the log ---------------------------------------------------------*/
+
+/* A hash with a disk log, all clean. */
+struct logged {
+  struct fault_trace *trace;
+  struct fault_bdev *disk;
+  struct dirty_log *log;
+  struct region_hash *rh;
+  unsigned failures; /* that were asked about */
+  int answer;
+};
+
+static int
+take_failure (void *opaque, int error)
+{
+  struct logged *l = opaque;
+
+  l->failures++;
+  return error == -EIO ? l->answer : -EPROTO;
+}
+
+static void
+logged_create (struct logged *l)
+{
+  struct region_hash_params params = {
+    .sectors = SECTORS,
+    .region_sectors = REGION,
+    .log_failed = take_failure,
+    .opaque = l,
+  };
+
+  memset (l, 0, sizeof *l);
+  l->trace = fault_trace_create ();
+  l->disk = fault_bdev_create ("log", 8, l->trace);
+  ck_assert_int_eq (dirty_log_disk_create (REGIONS, true, &l->log), 0);
+  ck_assert_int_eq (dirty_log_disk_attach (l->log,
+                                           fault_bdev_open (l->disk, 0)),
+                    0);
+  ck_assert_int_eq (dirty_log_flush (l->log), 0);
+  fault_trace_reset (l->trace);
+  params.log = l->log;
+  ck_assert_int_eq (region_hash_create (&params, &l->rh), 0);
+}
+
+static void
+logged_destroy (struct logged *l)
+{
+  destroy_hash (l->rh, l->log);
+  fault_bdev_destroy (l->disk);
+  fault_trace_destroy (l->trace);
+}
+
+static void
+assert_log_trace (struct logged *l, const char *expected)
+{
+  char *text = fault_trace_text (l->trace, FAULT_ALL);
+
+  ck_assert_str_eq (text, expected);
+  free (text);
+  fault_trace_reset (l->trace);
+}
+
+static void
+write_once (struct logged *l, uint64_t region, int expected)
+{
+  ck_assert_int_eq (region_hash_write_begin (l->rh, region * REGION, 1),
+                    expected);
+  ck_assert (dirty_log_is_dirty (l->log, region));
+  region_hash_write_end (l->rh, region * REGION, 1);
+}
+
+START_TEST (a_clean_region_is_marked_once)
+{
+  struct logged l;
+
+  logged_create (&l);
+  write_once (&l, 7, 1);
+  assert_log_trace (&l, "log write 2+1, log flush");
+  write_once (&l, 7, 0);
+  write_once (&l, 7, 0);
+  assert_log_trace (&l, "");
+  /* Some of these are, and some are not. */
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 5 * REGION, 5 * REGION), 1);
+  region_hash_write_end (l.rh, 5 * REGION, 5 * REGION);
+  assert_log_trace (&l, "log write 2+1, log flush");
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 5 * REGION, 5 * REGION), 0);
+  region_hash_write_end (l.rh, 5 * REGION, 5 * REGION);
+  ck_assert_uint_eq (dirty_log_dirty_count (l.log), 5);
+  ck_assert_uint_eq (region_hash_cleanable_count (l.rh), 5);
+  ck_assert_uint_eq (region_hash_in_sync_count (l.rh), REGIONS);
+  ck_assert_int_eq (region_hash_mark_all (l.rh), 0);
+  ck_assert_uint_eq (dirty_log_dirty_count (l.log), REGIONS);
+  assert_log_trace (&l, "log write 2+1, log flush");
+  logged_destroy (&l);
+}
+END_TEST
+
+START_TEST (only_idle_regions_are_cleaned)
+{
+  struct logged l;
+
+  logged_create (&l);
+  write_once (&l, 1, 1);
+  write_once (&l, 2, 1);
+  write_once (&l, 3, 1);
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 4 * REGION, 1), 1);
+  /* All have been written since the last time, which was never. */
+  ck_assert_uint_eq (region_hash_choose_idle (l.rh), 0);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 0);
+  /* 4 is being written. */
+  write_once (&l, 1, 0);
+  ck_assert_uint_eq (region_hash_choose_idle (l.rh), 2);
+  /* What is written between choosing and cleaning stays. */
+  write_once (&l, 2, 0);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 1);
+  ck_assert (!dirty_log_is_dirty (l.log, 3));
+  ck_assert_uint_eq (dirty_log_dirty_count (l.log), 3);
+  /* A cleaned one is marked again. */
+  fault_trace_reset (l.trace);
+  write_once (&l, 3, 1);
+  assert_log_trace (&l, "log write 2+1, log flush");
+  region_hash_write_end (l.rh, 4 * REGION, 1);
+  /* Chosen when it was not being written, and cleaned when it is. */
+  ck_assert_uint_eq (region_hash_choose_all (l.rh), 4);
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 4 * REGION, 1), 0);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 3);
+  ck_assert (dirty_log_is_dirty (l.log, 4));
+  region_hash_write_end (l.rh, 4 * REGION, 1);
+  /* Choosing again forgets what was chosen. */
+  ck_assert_uint_eq (region_hash_choose_all (l.rh), 1);
+  ck_assert_uint_eq (region_hash_choose_all (l.rh), 1);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 1);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 0);
+  logged_destroy (&l);
+}
+END_TEST
+
+START_TEST (what_is_not_in_sync_stays_dirty)
+{
+  struct logged l;
+
+  logged_create (&l);
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 0, 3 * REGION), 1);
+  region_hash_set_nosync (l.rh, REGION, 1);
+  region_hash_write_end (l.rh, 0, 3 * REGION);
+  ck_assert_uint_eq (region_hash_cleanable_count (l.rh), 2);
+  ck_assert_uint_eq (region_hash_choose_all (l.rh), 2);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 2);
+  ck_assert (dirty_log_is_dirty (l.log, 1));
+  region_hash_recovery_begin (l.rh, 1);
+  region_hash_recovery_end (l.rh, 1, true);
+  ck_assert_uint_eq (region_hash_choose_idle (l.rh), 1);
+  ck_assert_uint_eq (region_hash_clean_chosen (l.rh), 1);
+  ck_assert_uint_eq (dirty_log_dirty_count (l.log), 0);
+
+  /* A leg comes back: it lacks what is dirty, and nothing else. */
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 8 * REGION, 2 * REGION), 1);
+  region_hash_write_end (l.rh, 8 * REGION, 2 * REGION);
+  region_hash_set_dirty_nosync (l.rh);
+  ck_assert_uint_eq (region_hash_in_sync_count (l.rh), REGIONS - 2);
+  ck_assert (!region_hash_is_in_sync (l.rh, 8 * REGION, 1));
+  ck_assert (!region_hash_is_in_sync (l.rh, 9 * REGION, 1));
+  ck_assert_uint_eq (region_hash_cleanable_count (l.rh), 0);
+  logged_destroy (&l);
+}
+END_TEST
+
+START_TEST (a_write_that_cannot_be_marked_is_not_done)
+{
+  struct logged l;
+
+  logged_create (&l);
+  write_once (&l, 1, 1);
+  fault_bdev_fail_from (l.disk, FAULT_WRITE, 0);
+  l.answer = -ENOSPC;
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 2 * REGION, 1), -ENOSPC);
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 0, 4 * REGION), -ENOSPC);
+  ck_assert_uint_eq (l.failures, 2);
+  ck_assert (region_hash_has_log (l.rh));
+  /* No write is in flight: or these would wait for ever. */
+  region_hash_recovery_begin (l.rh, 1);
+  region_hash_recovery_end (l.rh, 1, true);
+  region_hash_recovery_begin (l.rh, 2);
+  region_hash_recovery_end (l.rh, 2, true);
+  write_once (&l, 1, 0); /* is dirty since before */
+
+  /* Now it can be recorded that there is no log: all goes on without. */
+  l.answer = 0;
+  write_once (&l, 2, 1);
+  write_once (&l, 3, 1);
+  ck_assert_uint_eq (l.failures, 3);
+  ck_assert (!region_hash_has_log (l.rh));
+  ck_assert_uint_eq (region_hash_cleanable_count (l.rh), 0);
+  ck_assert_uint_eq (region_hash_choose_all (l.rh), 0);
+  logged_destroy (&l);
 }
 END_TEST
 
@@ -372,6 +640,10 @@ main (void)
     recovery_waits_for_writes_and_writes_for_recovery,
     holders_wait_for_each_other,
     nobody_writes_where_a_region_recovers,
+    a_clean_region_is_marked_once,
+    only_idle_regions_are_cleaned,
+    what_is_not_in_sync_stays_dirty,
+    a_write_that_cannot_be_marked_is_not_done,
     NULL,
   };
 
