@@ -359,14 +359,14 @@ sim_disk_look_word (const struct sim_disk *disk, uint64_t half, uint64_t *word)
 
 sector_t
 sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
-                  sector_t count)
+                  sector_t sector, sector_t count)
 {
   sector_t i;
 
-  for (i = 0; i < count; ++i)
+  for (i = sector; i < sector + count; ++i)
     if (!versions_are_equal (a->map[i].last, b->map[i].last))
       break;
-  return i;
+  return i - sector;
 }
 
 void

@@ -99,11 +99,11 @@ void sim_disk_look (const struct sim_disk *disk, sector_t sector,
 bool sim_disk_look_word (const struct sim_disk *disk, uint64_t half,
                          uint64_t *word);
 
-/* How many sectors, COUNT at most, hold the same on A and B before the first
- * that does not.
+/* How many sectors from SECTOR on, COUNT at most, hold the same on A and B
+ * before the first that does not.
  */
 sector_t sim_disk_compare (const struct sim_disk *a, const struct sim_disk *b,
-                           sector_t count);
+                           sector_t sector, sector_t count);
 
 /* Let a sector hold something else, durably, and say nothing. */
 void sim_disk_spoil (struct sim_disk *disk, sector_t sector);

@@ -144,6 +144,9 @@ print_counters (const struct counters *c, double seconds)
           ", compared %" PRIu64 "\n",
           c->disk.gone, c->life.leg_failures, c->life.leg_losses,
           c->life.resyncs_waited_for, c->life.legs_compared);
+  printf ("legs hidden %" PRIu64 ", degraded starts %" PRIu64
+          ", clean regions compared %" PRIu64 "\n",
+          c->life.legs_hidden, c->life.degraded_starts, c->life.regions_clean);
   printf ("scrubs %" PRIu64 ", of KiB %" PRIu64
           "; sectors spoiled, and repaired %" PRIu64 "\n",
           c->life.scrubs, c->life.scrubbed_bytes / 1024, c->life.spoiled);

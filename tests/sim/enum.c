@@ -36,6 +36,7 @@ enum step_kind {
   FAIL,           /* from now on, calls of kind UNIT of leg COUNT */
   FAIL_STORE,     /* of all stores */
   RESYNC,         /* wait until it has ended */
+  PAUSE,          /* so long that the log is cleaned */
 };
 
 /* What a life begins with. */
@@ -45,6 +46,8 @@ enum step_kind {
 #define LOSE_LEG 8U /* the second one is gone, and made anew */
 #define CRASHED 16U /* and the power failed when the last one had ended */
 #define LEGS_ARE_THERE 32U /* the first one: it need not create them */
+#define HIDE_LEG_0 64U     /* it cannot be had in this life */
+#define HIDE_LEG_1 128U
 
 struct step {
   enum step_kind kind;
@@ -148,6 +151,89 @@ static const struct story stories[] = {
       { WRITE, 4, 4 },
       { WRITE, 0, 2 },
       { FLUSH, 0, 0 } } },
+  { "log-is-marked",
+    PLAN (2, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 2 },
+      { WRITE, 33, 2 },
+      { WRITE, 2, 2 },
+      { FLUSH, 0, 0 },
+      { WRITE, 30, 40 } } },
+  { "log-is-cleaned",
+    PLAN (2, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 2 },
+      { WRITE, 33, 2 },
+      { PAUSE, 0, 0 },
+      { WRITE, 2, 2 },
+      { PAUSE, 0, 0 },
+      { WRITE, 66, 2 } } },
+  { "leg-fails-and-returns",
+    PLAN (2, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 4 },
+      { FAIL, SIM_WRITE, 1 },
+      { WRITE, 4, 4 },
+      { FUA, 40, 2 },
+      { LIFE, 0, 0 },
+      { WRITE, 70, 2 },
+      { RESYNC, 0, 0 },
+      { LIFE, 0, 0 } } },
+  { "leg-is-missing",
+    PLAN (2, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, DANGER | HIDE_LEG_1, 0 },
+      { WRITE, 0, 4 },
+      { PAUSE, 0, 0 },
+      { FUA, 40, 2 },
+      { LIFE, HIDE_LEG_1, 0 },
+      { FUA, 70, 2 },
+      { LIFE, 0, 0 },
+      { RESYNC, 0, 0 } } },
+  { "leg-returns",
+    PLAN (2, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, HIDE_LEG_1, 0 },
+      { WRITE, 0, 4 },
+      { FUA, 40, 2 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 2 },
+      { RESYNC, 0, 0 },
+      { WRITE, 66, 2 },
+      { PAUSE, 0, 0 } } },
+  /* Leg 0 dies, writes go on, and it is back after a restart: the log says
+   * which regions differ, and only the manifest who is right.
+   */
+  { "stale-primary",
+    PLAN (2, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, 0, 0 },
+      { FAIL, SIM_WRITE, 0 },
+      { FUA, 0, 4 },
+      { FUA, 40, 2 },
+      { LIFE, CRASHED | DANGER, 0 },
+      { WRITE, 70, 2 },
+      { RESYNC, 0, 0 },
+      { LIFE, HIDE_LEG_1, 0 },
+      { LIFE, 0, 0 } } },
+  { "three-legs-one-missing",
+    PLAN (3, 48, 8),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 96 },
+      { LIFE, HIDE_LEG_0, 0 },
+      { WRITE, 0, 4 },
+      { LIFE, DANGER | HIDE_LEG_1, 0 },
+      { FUA, 40, 2 },
+      { RESYNC, 0, 0 } } },
   { "leg-cannot-be-flushed",
     PLAN (2, 16, 8),
     { { LIFE, 0, 0 },
@@ -312,6 +398,9 @@ do_step (const struct step *step)
     if (handle != NULL)
       client_close (&now.clients, handle);
     break;
+  case PAUSE:
+    sim_sleep_ns ("time to pass", NULL, UINT64_C (20000000000));
+    break;
   case LIFE:
   case END:
     break;
@@ -338,7 +427,7 @@ configure (unsigned begins_with)
 }
 
 static void
-begin_life (unsigned begins_with)
+begin_life (unsigned begins_with, const struct manifest *left)
 {
   char path[WORLD_NAME_BYTES];
 
@@ -352,14 +441,18 @@ begin_life (unsigned begins_with)
     world_allow_other_legs ();
   }
   world_load ();
+  if ((begins_with & HIDE_LEG_0) && left != NULL)
+    world_hide_leg (0, left);
+  if ((begins_with & HIDE_LEG_1) && left != NULL)
+    world_hide_leg (1, left);
   configure (begins_with);
 }
 
 /* The rest of a life, from the step behind its beginning.  Returns the next
- * life, or the end, and in *EVENTS what happened.
+ * life, or the end, in *EVENTS what happened, and what it left in *LEFT.
  */
 static const struct step *
-live (const struct step *step, unsigned *events)
+live (const struct step *step, unsigned *events, struct manifest **left)
 {
   bool is_open = world_open ();
 
@@ -369,7 +462,8 @@ live (const struct step *step, unsigned *events)
   world_unload ();
   *events = sim_at_event (0, NULL);
   world_end_life (step->kind == LIFE && (step->unit & CRASHED));
-  manifest_free (world_visit_grave ());
+  manifest_free (*left);
+  *left = world_visit_grave ();
   return step;
 }
 
@@ -377,7 +471,7 @@ live (const struct step *step, unsigned *events)
 static void
 check_life (void)
 {
-  begin_life (0);
+  begin_life (0, NULL);
   if (world_open ()) {
     world_read_everything ();
     world_wait_for_resync ();
@@ -399,6 +493,7 @@ tell (const struct story *story, uint64_t seed, unsigned event,
 {
   const struct step *step = story->steps;
   const struct sim_policy policy = { .max_points = 100000 };
+  struct manifest *left = NULL;
   unsigned events = 0;
 
   sim_begin (seed, is_traced);
@@ -410,15 +505,16 @@ tell (const struct story *story, uint64_t seed, unsigned event,
     bool is_dangerous = (step->unit & DANGER) != 0;
     unsigned life_events;
 
-    begin_life (step->unit);
+    begin_life (step->unit, left);
     if (is_dangerous) {
       now.crash = how;
       (void) sim_at_event (event, world_crash);
     }
-    step = live (step + 1, &life_events);
+    step = live (step + 1, &life_events, &left);
     if (is_dangerous)
       events = life_events;
   }
+  manifest_free (left);
   check_life ();
   check_life ();
   world_end ();

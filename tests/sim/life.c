@@ -258,10 +258,13 @@ choose_crash (bool is_last)
                 world_crash);
 }
 
+/* LEFT: the manifest of the last life, or NULL. */
 static void
-live (unsigned requests, bool is_last)
+live (const struct manifest *left, unsigned requests, bool is_last)
 {
   world_load ();
+  if (left != NULL && !is_last && plan.leg_count > 1 && sim_one_in (4))
+    world_hide_leg (sim_below (plan.leg_count), left);
   configure_volume ();
   choose_life_faults (plan.has_faults && !is_last && !sim_one_in (4));
   choose_crash (is_last);
@@ -271,15 +274,17 @@ live (unsigned requests, bool is_last)
   world_end_life (sim_one_in (4));
 }
 
-/* Look at what it has left, and spoil some of it. */
-static void
+/* Look at what it has left, and spoil some of it.  Returns the manifest, to be
+ * freed, or NULL if there is none.
+ */
+static struct manifest *
 visit_grave (bool is_last)
 {
   struct manifest *m = world_visit_grave ();
 
   if (m != NULL && !is_last && sim_one_in (10))
     lose_leg (m);
-  manifest_free (m);
+  return m;
 }
 
 /*----- a seed ----------------------------------------------------------*/
@@ -328,11 +333,14 @@ choose_plan (void)
   plan.copy_pages = (plan.copy_sectors / 8) << sim_below (6);
   if (sim_one_in (4))
     plan.slow = 1U << sim_below (8);
+  if (sim_one_in (2))
+    plan.clean_ns = UINT64_C (20000) << sim_below (10);
 }
 
 uint64_t
 life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
 {
+  struct manifest *left = NULL;
   unsigned lives, i;
 
   sim_begin (seed, is_traced);
@@ -344,11 +352,13 @@ life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
     world_add_legs ();
   lives = 2 + sim_below (5);
   for (i = 0; i < lives; ++i) {
-    live (1 + sim_below (2 * steps / lives), false);
-    visit_grave (false);
+    live (left, 1 + sim_below (2 * steps / lives), false);
+    manifest_free (left);
+    left = visit_grave (false);
   }
-  live (sim_one_in (2) ? steps / lives : 0, true);
-  visit_grave (true);
+  live (left, sim_one_in (2) ? steps / lives : 0, true);
+  manifest_free (left);
+  manifest_free (visit_grave (true));
 
   world_end ();
   return sim_end ();

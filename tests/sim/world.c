@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "bits.h"
+#include "clock.h"
 #include "file-sim.h"
 #include "json-sim.h"
 #include "log-sink.h"
@@ -64,6 +65,48 @@ __wrap_kcopyd_client_create (unsigned num_pages, struct kcopyd_client **result)
   };
 
   return kcopyd_client_create_options (&options, result);
+}
+
+int __real_bdev_open_options (const char *spec,
+                              const struct bdev_options *options,
+                              struct block_device **bdev);
+int __wrap_bdev_open_options (const char *spec,
+                              const struct bdev_options *options,
+                              struct block_device **bdev);
+
+/* Some legs cannot be had. */
+int
+__wrap_bdev_open_options (const char *spec, const struct bdev_options *options,
+                          struct block_device **bdev)
+{
+  char path[WORLD_NAME_BYTES];
+  unsigned i;
+
+  for (i = 0; now.hidden >> i != 0; ++i) {
+    world_leg_path (i, path);
+    if ((now.hidden >> i & 1) && strcmp (path, spec) == 0)
+      return -ENXIO;
+  }
+  return __real_bdev_open_options (spec, options, bdev);
+}
+
+void __real_mirror_clean_log_lazily (struct mirror *m, uint64_t *next_ns);
+void __wrap_mirror_clean_log_lazily (struct mirror *m, uint64_t *next_ns);
+
+#define QUICK_CLEANINGS 50
+
+/* Cleaning among requests, not only seconds after them; for a while, since an
+ * I/O may take minutes.
+ */
+void
+__wrap_mirror_clean_log_lazily (struct mirror *m, uint64_t *next_ns)
+{
+  uint64_t before_ns = *next_ns;
+
+  __real_mirror_clean_log_lazily (m, next_ns);
+  if (*next_ns != before_ns && plan.clean_ns > 0 &&
+      now.cleanings++ < QUICK_CLEANINGS)
+    *next_ns = clock_now_ns () + plan.clean_ns;
 }
 
 static bool
@@ -179,30 +222,80 @@ world_leg_path (unsigned leg, char path[WORLD_NAME_BYTES])
   snprintf (path, WORLD_NAME_BYTES, SIM_ROOT "/leg%u", leg);
 }
 
-/* The disk of a leg in sync, if it is still the file that it was. */
-struct sim_disk *
-world_trusted_disk (const struct manifest_leg *leg)
+/* The disk of a leg, if it is still the file that it was. */
+static struct sim_disk *
+known_disk (const struct manifest_leg *leg)
 {
   struct sim_disk *disk = sim_files_disk (leg->spec);
   char identity[LEG_IDENTITY_BYTES];
 
-  if (leg->state != LEG_IN_SYNC || disk == NULL)
+  if (disk == NULL)
     return NULL;
   snprintf (identity, sizeof identity, "file %" PRIu64 " 1.000000000",
             sim_disk_number (disk));
   return strcmp (identity, leg->identity) == 0 ? disk : NULL;
 }
 
+struct sim_disk *
+world_trusted_disk (const struct manifest_leg *leg)
+{
+  return leg->state == LEG_IN_SYNC ? known_disk (leg) : NULL;
+}
+
+static void
+compare_sectors (const struct sim_disk *a, const struct sim_disk *b,
+                 unsigned first, unsigned count, const char *why)
+{
+  sector_t same = sim_disk_compare (a, b, first, count);
+
+  if (same < count)
+    sim_fail ("%s: %s and %s differ in sector %u", why, sim_disk_name (a),
+              sim_disk_name (b), first + (unsigned) same);
+}
+
 static void
 compare_legs (const struct sim_disk *a, const struct sim_disk *b,
               const char *why)
 {
-  sector_t same = sim_disk_compare (a, b, plan.sectors);
-
   world_counters.legs_compared++;
-  if (same < plan.sectors)
-    sim_fail ("%s: %s and %s differ in sector %u", why, sim_disk_name (a),
-              sim_disk_name (b), (unsigned) same);
+  compare_sectors (a, b, 0, plan.sectors, why);
+}
+
+/* Where a region is clean in the log all legs are equal, those that are out
+ * as well; seen in the bits themselves.
+ */
+static void
+check_log (const struct manifest *m)
+{
+  const struct sim_disk *log = sim_files_disk (WORLD_META "/dirty.log");
+  unsigned region_sectors = plan.region_bytes / SECTOR_SIZE;
+  unsigned regions = (plan.sectors + region_sectors - 1) / region_sectors;
+  unsigned char bits[SECTOR_SIZE];
+  unsigned r, i;
+
+  if (m->log != MANIFEST_LOG_DISK)
+    return;
+  if (log == NULL)
+    sim_fail ("the manifest tells of a log that is not there");
+  assert (regions <= 8 * SECTOR_SIZE);
+  sim_disk_look (log, 2, 1, bits);
+  for (r = 0; r < regions; ++r) {
+    unsigned first = r * region_sectors;
+    const struct sim_disk *other = NULL;
+
+    if (!(bits[r / 8] >> r % 8 & 1))
+      continue;
+    world_counters.regions_clean++;
+    for (i = 0; i < m->leg_count; ++i) {
+      const struct sim_disk *disk = known_disk (&m->legs[i]);
+
+      if (disk != NULL && other != NULL)
+        compare_sectors (other, disk, first,
+                         MIN_OF (region_sectors, plan.sectors - first),
+                         "a region is clean in the log");
+      other = disk != NULL ? disk : other;
+    }
+  }
 }
 
 static void
@@ -221,6 +314,7 @@ check_manifest (const struct manifest *m)
       compare_legs (first, disk, "the manifest says that the volume is clean");
     first = disk;
   }
+  check_log (m);
   /* Another leg is read now where they differ. */
   if (strcmp (now.primary, m->legs[m->primary].spec) != 0 &&
       now.primary[0] != '\0')
@@ -473,7 +567,7 @@ world_spoil_and_scrub (void)
   if (volume_scrub_start (now.volume, SCRUB_REPAIR, &why) != 0)
     sim_fail ("no scrub: %s", why.text);
   do {
-    sim_sleep_ns ("the end of the scrub", NULL, 1000000);
+    sim_sleep_ns ("the end of the scrub", NULL, 50000000);
     mirror_get_status (m, &status);
   } while (status.scrub.is_running);
   if (status.scrub.mismatches != spoiled || status.scrub.repaired != spoiled)
@@ -489,20 +583,42 @@ world_load (void)
 {
   world_counters.lives++;
   now.clients.has_ended = now.clients.has_started = false;
+  now.hidden = now.cleanings = 0;
+  now.may_be_refused = false;
   now.clients.plugin->load ();
   log_sink_set (take_message);
+}
+
+void
+world_hide_leg (unsigned leg, const struct manifest *m)
+{
+  char path[WORLD_NAME_BYTES];
+  unsigned i;
+
+  world_leg_path (leg, path);
+  sim_trace ("%s cannot be had", path);
+  now.hidden |= 1U << leg;
+  world_counters.legs_hidden++;
+  /* The volume can do without, if another one has all. */
+  now.may_be_refused = true;
+  for (i = 0; i < m->leg_count; ++i)
+    if (strcmp (m->legs[i].spec, path) != 0 &&
+        world_trusted_disk (&m->legs[i]) != NULL)
+      now.may_be_refused = false;
+  world_allow_other_legs ();
 }
 
 bool
 world_open (void)
 {
   if (now.clients.plugin->get_ready () == -1) {
-    if (!now.clients.has_ended && !now.has_faults)
+    if (!now.clients.has_ended && !now.has_faults && !now.may_be_refused)
       sim_fail ("the volume is not opened");
     world_counters.refused_starts += !now.clients.has_ended;
     world_counters.crashes_at_start += now.clients.has_ended;
     return false;
   }
+  world_counters.degraded_starts += now.hidden != 0;
   now.clients.plugin->after_fork ();
   if (!now.clients.has_ended)
     meet_snapshots ();

@@ -41,6 +41,7 @@ extern struct world_plan {
   unsigned copy_pages;   /* that kcopyd may have */
   unsigned copy_sectors; /* in each part */
   unsigned copy_slices;  /* in flight for one copy */
+  uint64_t clean_ns;     /* the log is cleaned so often; 0: as ever */
 } plan;
 
 struct sim_snapshot {
@@ -65,13 +66,18 @@ extern struct world {
   bool legs_may_fail;
   bool stores_may_fail;
   enum sim_crash crash; /* how the next one is */
+  unsigned hidden;      /* legs that cannot be had in this life, a bit each */
+  bool may_be_refused;  /* since those are needed */
+  unsigned cleanings;   /* of the log, in this life */
 } now;
 
 extern struct world_counters {
   uint64_t seeds, lives, orderly_stops, crashes_at_start;
   uint64_t refused_starts, resyncs_waited_for, leg_failures, leg_losses;
+  uint64_t legs_hidden, degraded_starts;
   uint64_t scrubs, scrubbed_bytes, spoiled;
   uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
+  uint64_t regions_clean; /* in the log, when a life had ended */
 } world_counters;
 
 /* An empty world for the plan, and its end. */
@@ -90,6 +96,9 @@ void world_load (void);
 /* Give it a key, which it must take. */
 void world_configure (const char *key, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
+
+/* Leg number LEG cannot be had in this life, though it is there. */
+void world_hide_leg (unsigned leg, const struct manifest *m);
 
 /* Open the volume.  Returns false if that failed, as it may. */
 bool world_open (void);
