@@ -187,6 +187,10 @@ open_candidate (struct volume *v, const char *spec, unsigned replaced,
   int r;
 
   memset (c, 0, sizeof *c);
+  if (spec[0] == '\0')
+    return volume_why (why, -EINVAL,
+                       "the new leg has no name; give a file, a "
+                       "block device, or the URI of a server");
   log_quote (spec, c->shown);
   r = leg_file_absolute_path (spec, &c->absolute);
   if (r == -ENOENT)
