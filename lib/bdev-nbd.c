@@ -612,7 +612,9 @@ connect_others (struct bdev_nbd *dev, bool has_multi_conn)
 static int
 end_connections (struct bdev_nbd *dev, unsigned flags)
 {
-  uint64_t deadline = clock_now_ns () + dev->server.timeout_ns;
+  uint64_t wait_ns = flags & BDEV_RECONNECT_NO_WAIT ? 0
+                                                    : dev->server.timeout_ns;
+  uint64_t deadline = clock_now_ns () + wait_ns;
   unsigned i;
   int r = 0;
 
@@ -642,8 +644,9 @@ nbd_reconnect (void *handle, unsigned flags)
   }
   r = end_connections (dev, flags);
   if (r < 0) {
-    log_warning ("%s: not connected again: the old server may still write",
-                 dev->name);
+    if (!(flags & BDEV_RECONNECT_NO_WAIT)) /* else it is asked often */
+      log_warning ("%s: not connected again: the old server may still write",
+                   dev->name);
     return r;
   }
   r = nbd_connection_open (dev->connections[0], &export);

@@ -339,7 +339,7 @@ bdev_get_limits (const struct block_device *bdev, struct bdev_limits *limits)
 int
 bdev_reconnect (struct block_device *bdev, unsigned flags)
 {
-  if (flags & ~BDEV_RECONNECT_FENCED)
+  if (flags & ~(BDEV_RECONNECT_FENCED | BDEV_RECONNECT_NO_WAIT))
     return -EINVAL;
   if (bdev->ops.reconnect == NULL)
     return -EOPNOTSUPP;

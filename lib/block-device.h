@@ -338,6 +338,8 @@ void bdev_get_limits (const struct block_device *bdev,
  * it is done, or dead.  For that it is waited at most as long as the time-out.
  * BDEV_RECONNECT_FENCED: the caller knows that the old server cannot write
  * any more (it was switched off), so nothing is waited for.
+ * BDEV_RECONNECT_NO_WAIT: -EBUSY at once, if they are not drained yet; for who
+ * asks again and again.
  *
  * What was written and not flushed may be lost: the server may have been
  * started anew.  Calls in progress fail.  But the device then forgets that it
@@ -352,6 +354,7 @@ void bdev_get_limits (const struct block_device *bdev,
  * and the device stays as it was.
  */
 #define BDEV_RECONNECT_FENCED (1U << 0)
+#define BDEV_RECONNECT_NO_WAIT (1U << 1)
 int bdev_reconnect (struct block_device *bdev, unsigned flags);
 
 /* Copy between two devices without going through this program's memory,

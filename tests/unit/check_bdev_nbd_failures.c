@@ -619,6 +619,34 @@ START_TEST (fenced_servers_are_not_waited_for)
 }
 END_TEST
 
+/* So many times that to wait for the time-out each time would be noticed. */
+START_TEST (who_does_not_wait_is_told_at_once)
+{
+  struct fake_nbd *fake = fake_nbd_create (&usual);
+  struct block_device *bdev = open_fake (fake, SHORT_MS, 2);
+  char data[SECTOR_SIZE] = "";
+  uint64_t started_ns;
+  unsigned i;
+  int r;
+
+  fake_nbd_hold (fake, FAKE_WRITE);
+  ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), -ETIMEDOUT);
+  started_ns = clock_now_ns ();
+  for (i = 0; i < 50; ++i)
+    ck_assert_int_eq (bdev_reconnect (bdev, BDEV_RECONNECT_NO_WAIT), -EBUSY);
+  ck_assert_uint_lt (clock_now_ns () - started_ns,
+                     25 * SHORT_MS * (NS_PER_SECOND / 1000));
+  fake_nbd_hold (fake, 0);
+  do
+    r = bdev_reconnect (bdev, BDEV_RECONNECT_NO_WAIT);
+  while (r == -EBUSY);
+  ck_assert_int_eq (r, 0);
+  ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), 0);
+  bdev_close (bdev);
+  fake_nbd_destroy (fake);
+}
+END_TEST
+
 START_TEST (close_does_not_wait_for_a_silent_server)
 {
   struct fake_nbd *fake = fake_nbd_create (&usual);
@@ -936,6 +964,7 @@ main (void)
     a_request_is_not_forgotten_among_others,
     an_idle_device_does_not_fail,
     fenced_servers_are_not_waited_for,
+    who_does_not_wait_is_told_at_once,
     close_does_not_wait_for_a_silent_server,
     a_lost_connection_is_told_and_mended,
     a_connection_lost_while_idle,
