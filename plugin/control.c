@@ -209,6 +209,7 @@ control_create (const char *path, struct volume *volume,
   }
   mutex_init (&c->lock);
   cond_init (&c->wake);
+  volume_record_control (volume, line_server_path (c->server));
   *control = c;
   return 0;
 }
@@ -252,6 +253,7 @@ control_destroy (struct control *control)
   if (control == NULL)
     return;
   control_stop (control);
+  volume_record_control (control->volume, NULL);
   line_server_destroy (control->server);
   for (; control->job_count > 0; control->job_count--) {
     rpc_request_free (&control->jobs[control->job_first].request);

@@ -25,8 +25,9 @@ struct meta_dir {
 #define NEW_SUFFIX ".new"
 #define NAME_BYTES 256
 
+/* Open it, and lock it if IS_OURS. */
 static int
-open_folder (const char *path, struct meta_dir **dir)
+open_folder (const char *path, bool is_ours, struct meta_dir **dir)
 {
   struct meta_dir *d = calloc (1, sizeof *d);
   int r;
@@ -38,7 +39,7 @@ open_folder (const char *path, struct meta_dir **dir)
     r = -errno;
     goto err_free_dir;
   }
-  if (flock (d->fd, LOCK_EX | LOCK_NB) == -1) {
+  if (is_ours && flock (d->fd, LOCK_EX | LOCK_NB) == -1) {
     r = errno == EWOULDBLOCK ? -EBUSY : -errno;
     goto err_close;
   }
@@ -47,7 +48,7 @@ open_folder (const char *path, struct meta_dir **dir)
     r = -errno;
     goto err_close;
   }
-  d->is_read_only = faccessat (d->fd, ".", W_OK, AT_EACCESS) == -1;
+  d->is_read_only = !is_ours || faccessat (d->fd, ".", W_OK, AT_EACCESS) == -1;
   *dir = d;
   return 0;
 
@@ -77,7 +78,7 @@ int
 meta_dir_open (const char *path, struct meta_dir **dir)
 {
   struct meta_dir *d;
-  int r = open_folder (path, &d);
+  int r = open_folder (path, true, &d);
 
   if (r < 0)
     return r;
@@ -94,6 +95,12 @@ meta_dir_open (const char *path, struct meta_dir **dir)
 }
 
 int
+meta_dir_look (const char *path, struct meta_dir **dir)
+{
+  return open_folder (path, false, dir);
+}
+
+int
 meta_dir_create (const char *path, struct meta_dir **dir)
 {
   struct meta_dir *d;
@@ -101,7 +108,7 @@ meta_dir_create (const char *path, struct meta_dir **dir)
 
   if (mkdir (path, 0700) == -1)
     return -errno;
-  r = open_folder (path, &d);
+  r = open_folder (path, true, &d);
   if (r < 0)
     goto err_remove;
   d->is_created = true;

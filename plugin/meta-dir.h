@@ -21,6 +21,12 @@ struct meta_dir;
  */
 int meta_dir_open (const char *path, struct meta_dir **dir);
 
+/* Open the folder PATH to look at it: nothing is locked, and nothing can be
+ * changed.  A server may have it meanwhile; a file is found as it was before
+ * or after it was replaced.
+ */
+int meta_dir_look (const char *path, struct meta_dir **dir);
+
 /* Create the folder PATH (mode 0700), and open it.  Errors: -EEXIST,
  * -ENOENT (the folder that it should be in is absent), -EACCES ...
  */

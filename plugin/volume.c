@@ -536,6 +536,30 @@ volume_get_mirror (struct volume *volume)
   return volume->mirror;
 }
 
+void
+volume_record_control (struct volume *volume, const char *path)
+{
+  char *line = NULL;
+  int r;
+
+  if (volume->dir == NULL || meta_dir_is_read_only (volume->dir))
+    return;
+  if (path == NULL)
+    r = meta_dir_remove_file (volume->dir, VOLUME_CONTROL_FILE);
+  else if (asprintf (&line, "%s\n", path) == -1)
+    r = -ENOMEM;
+  else {
+    r = meta_dir_replace_file (volume->dir, VOLUME_CONTROL_FILE, line,
+                               strlen (line));
+    free (line);
+  }
+  if (r < 0)
+    log_warning ("%s/%s: cannot be changed: %s; 'dmnbd -d' will not find the "
+                 "control socket",
+                 meta_dir_path (volume->dir), VOLUME_CONTROL_FILE,
+                 errno_text (r));
+}
+
 struct events *
 volume_get_events (struct volume *volume)
 {

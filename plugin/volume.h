@@ -130,6 +130,13 @@ int volume_each_export (struct volume *volume, volume_export_fn fn,
 
 struct mirror *volume_get_mirror (struct volume *volume);
 
+/* Note in the folder where the control socket is, as a line with its absolute
+ * PATH, for tools that know the folder; NULL: there is none any more.  Nothing
+ * that matters depends on it: where it cannot be written that is only said.
+ */
+#define VOLUME_CONTROL_FILE "control.path"
+void volume_record_control (struct volume *volume, const char *path);
+
 /* What happens to the volume; lives as long as it. */
 struct events;
 struct events *volume_get_events (struct volume *volume);

@@ -50,6 +50,31 @@ START_TEST (a_folder_has_one_user)
 }
 END_TEST
 
+/* Looking takes no lock and waits for none. */
+START_TEST (a_folder_may_be_looked_at)
+{
+  struct meta_dir *dir, *look;
+  struct meta_test t;
+  size_t length;
+  char *text;
+
+  meta_test_create (&t);
+  ck_assert_int_eq (meta_dir_look (t.path, &look), -ENOENT);
+  dir = meta_test_open (&t);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "a", "text", 4), 0);
+  ck_assert_int_eq (meta_dir_look (t.path, &look), 0);
+  ck_assert (meta_dir_is_read_only (look));
+  ck_assert_int_eq (meta_dir_read_file (look, "a", 10, &text, &length), 0);
+  ck_assert_str_eq (text, "text");
+  free (text);
+  meta_dir_close (dir);
+  dir = meta_test_open (&t);
+  meta_dir_close (dir);
+  meta_dir_close (look);
+  meta_test_destroy (&t);
+}
+END_TEST
+
 START_TEST (what_is_no_folder_is_refused)
 {
   char path[TEST_PATH_BYTES + 100];
@@ -391,6 +416,7 @@ main (void)
   const TTest *const tests[] = {
     a_folder_is_created_for_its_owner,
     a_folder_has_one_user,
+    a_folder_may_be_looked_at,
     what_is_no_folder_is_refused,
     a_folder_can_be_abandoned,
     a_folder_may_be_read_only,

@@ -1,0 +1,108 @@
+/* What the files of dmnbd share: options, verbs, and how they end.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef DMNBD_CTL_H
+#define DMNBD_CTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How dmnbd ends. */
+enum {
+  EXIT_DONE = 0,
+  EXIT_FAILED = 1,
+  EXIT_USAGE = 2,
+  EXIT_DEGRADED = 3, /* done, but the volume is degraded */
+};
+
+struct client;
+
+/* What was said before and around the verb. */
+struct ctl {
+  const char *socket; /* -s, or DMNBD_SOCKET; NULL: none */
+  const char *dir;    /* -d, or NULL */
+  bool is_json;
+  struct client *client; /* connected by client_get */
+};
+
+/* One word or option that a verb takes. */
+enum arg_type {
+  ARG_NONE = 0,
+  ARG_STRING,
+  ARG_NUMBER,
+  ARG_SIZE,
+  ARG_SECONDS,
+  ARG_PATH, /* of a leg: made absolute, unless it is a URI */
+  ARG_FLAG, /* an option without a value */
+};
+
+struct verb_arg {
+  const char *name;  /* NAME of a word in its place, or --option */
+  const char *value; /* what an option's value is called; NULL: none */
+  enum arg_type type;
+  bool is_optional;  /* of words; options always are */
+  const char *param; /* of the method, where it is one */
+  const char *text;
+};
+
+#define VERB_MAX_ARGS 6
+
+/* What was given, in the order of the verb's table; NULL: it was not. */
+struct verb_values {
+  const char *text[VERB_MAX_ARGS];
+};
+
+struct verb {
+  const char *name;   /* of one or two words */
+  const char *method; /* of the server that it needs, or NULL */
+  const char *text;   /* one line */
+  const char *more;   /* the rest of its --help, or NULL */
+  struct verb_arg args[VERB_MAX_ARGS + 1];
+  int (*run) (struct ctl *ctl, const struct verb *verb,
+              const struct verb_values *values);
+};
+
+/* All verbs, ended by one without a name. */
+extern const struct verb verbs[];
+
+/* Say what is wrong on stderr, after "dmnbd: ".  Returns EXIT_FAILED. */
+int ctl_error (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* Print VALUE as it is for --json. */
+void ctl_print_json (const json_t *value);
+
+/* The value of the argument NAME of VERB, or NULL. */
+const char *verb_value (const struct verb *verb,
+                        const struct verb_values *values, const char *name);
+uint64_t verb_number (const struct verb *verb, const struct verb_values *values,
+                      const char *name, uint64_t otherwise);
+
+/* Verbs that are one call of their method. */
+int run_call (struct ctl *ctl, const struct verb *verb,
+              const struct verb_values *values);
+
+/* The verbs with files of their own. */
+int run_status (struct ctl *ctl, const struct verb *verb,
+                const struct verb_values *values);
+int run_snapshot_list (struct ctl *ctl, const struct verb *verb,
+                       const struct verb_values *values);
+int run_wait (struct ctl *ctl, const struct verb *verb,
+              const struct verb_values *values);
+int run_events (struct ctl *ctl, const struct verb *verb,
+                const struct verb_values *values);
+int run_methods (struct ctl *ctl, const struct verb *verb,
+                 const struct verb_values *values);
+int run_cow_info (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values);
+int run_cow_check (struct ctl *ctl, const struct verb *verb,
+                   const struct verb_values *values);
+int run_cow_dump (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values);
+
+/* A size that was checked when it was given. */
+uint64_t ctl_size (const char *text);
+
+#endif /* DMNBD_CTL_H */

@@ -1,0 +1,406 @@
+/* dmnbd: sees and steers a volume that nbdkit-dm-plugin serves.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Reads the command line by the table of verbs, which is also all the help
+ * there is.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "log-sink.h"
+#include "show.h"
+#include "size-text.h"
+
+/*----- saying ----------------------------------------------------------*/
+
+int
+ctl_error (const char *format, ...)
+{
+  char text[LOG_MESSAGE_BYTES];
+  va_list args;
+  char *plain;
+
+  va_start (args, format);
+  (void) vsnprintf (text, sizeof text, format, args);
+  va_end (args);
+  plain = show_plain (text);
+  fprintf (stderr, "dmnbd: %s\n", plain);
+  free (plain);
+  return EXIT_FAILED;
+}
+
+void
+ctl_print_json (const json_t *value)
+{
+  if (value == NULL)
+    exit (ctl_error ("out of memory, or a name that is not UTF-8"));
+  (void) json_dumpf (value, stdout, JSON_INDENT (2));
+  printf ("\n");
+}
+
+/* What the code shared with the server has to say. */
+static void
+print_message (enum log_level level, const char *message)
+{
+  if (level >= LOG_LEVEL_WARNING)
+    (void) ctl_error ("%s", message);
+}
+
+/*----- help ------------------------------------------------------------*/
+
+static bool
+is_option (const struct verb_arg *arg)
+{
+  return arg->name[0] == '-';
+}
+
+/* "snapshot create NAME [--chunk-size SIZE]". */
+static void
+print_synopsis (FILE *out, const struct verb *verb)
+{
+  const struct verb_arg *arg;
+
+  fprintf (out, "%s", verb->name);
+  for (arg = verb->args; arg->name != NULL; ++arg)
+    fprintf (out, is_option (arg) || arg->is_optional ? " [%s%s%s]" : " %s%s%s",
+             arg->name, arg->value != NULL ? " " : "",
+             arg->value != NULL ? arg->value : "");
+}
+
+static void
+print_verb_help (const struct verb *verb)
+{
+  const struct verb_arg *arg;
+
+  printf ("usage: dmnbd [-s SOCKET | -d DIR] [--json] ");
+  print_synopsis (stdout, verb);
+  printf ("\n\n%s\n", verb->text);
+  if (verb->args[0].name != NULL)
+    printf ("\n");
+  for (arg = verb->args; arg->name != NULL; ++arg)
+    printf ("  %s%s%s\n      %s\n", arg->name, arg->value != NULL ? " " : "",
+            arg->value != NULL ? arg->value : "", arg->text);
+  if (verb->more != NULL)
+    printf ("\n%s\n", verb->more);
+}
+
+static void
+print_help (void)
+{
+  const struct verb *verb;
+
+  printf ("usage: dmnbd [-s SOCKET | -d DIR] [--json] VERB ...\n\n"
+          "Sees and steers a volume that nbdkit-dm-plugin serves.\n\n");
+  for (verb = verbs; verb->name != NULL; ++verb) {
+    printf ("  ");
+    print_synopsis (stdout, verb);
+    printf ("\n      %s\n", verb->text);
+  }
+  printf ("\noptions, before or behind the verb:\n\n"
+          "  -s, --socket SOCKET   the volume's control socket (control= of "
+          "the server);\n"
+          "                        default: DMNBD_SOCKET of the environment\n"
+          "  -d, --dir DIR         the volume's folder (meta= of the server)\n"
+          "  --json                print JSON\n"
+          "  --help                this, or of a verb: 'dmnbd VERB --help'\n"
+          "  --version             the version\n"
+          "\nexit status: 0 done, 1 failed, 2 wrong usage, 3 done but the "
+          "volume is degraded\n");
+}
+
+static int
+say_usage (const struct verb *verb)
+{
+  if (verb == NULL) {
+    fprintf (stderr, "'dmnbd --help' shows what there is\n");
+    return EXIT_USAGE;
+  }
+  fprintf (stderr, "usage: dmnbd ");
+  print_synopsis (stderr, verb);
+  fprintf (stderr, "\n'dmnbd %s --help' tells more\n", verb->name);
+  return EXIT_USAGE;
+}
+
+/*----- the command line ------------------------------------------------*/
+
+struct command_line {
+  int argc;
+  char **argv;
+  int at;
+  const struct verb *verb;
+  bool wants_help, wants_version;
+};
+
+/* If the word here is OPTION, or OPTION=VALUE, take it and its value.  -1: it
+ * needs a value, and has none.
+ */
+static int
+take_option (struct command_line *line, const char *option, bool has_value,
+             const char **value)
+{
+  const char *word = line->argv[line->at];
+  size_t length = strlen (option);
+
+  if (strncmp (word, option, length) != 0)
+    return 0;
+  if (has_value && word[length] == '=' && option[1] == '-') {
+    *value = word + length + 1;
+    line->at++;
+    return 1;
+  }
+  if (word[length] != '\0')
+    return 0;
+  line->at++;
+  *value = word;
+  if (!has_value)
+    return 1;
+  if (line->at == line->argc) {
+    (void) ctl_error ("%s needs a value", option);
+    return -1;
+  }
+  *value = line->argv[line->at++];
+  return 1;
+}
+
+/* Options that may be anywhere.  1: taken, 0: it is none of them, -1: wrong.
+ */
+static int
+take_common (struct ctl *ctl, struct command_line *line)
+{
+  const char *value;
+  int r;
+
+  if ((r = take_option (line, "--json", false, &value)) != 0)
+    ctl->is_json = true;
+  else if ((r = take_option (line, "--help", false, &value)) != 0 ||
+           (r = take_option (line, "-h", false, &value)) != 0)
+    line->wants_help = true;
+  else if ((r = take_option (line, "--version", false, &value)) != 0)
+    line->wants_version = true;
+  else if ((r = take_option (line, "-s", true, &value)) != 0 ||
+           (r = take_option (line, "--socket", true, &value)) != 0) {
+    if (r > 0)
+      ctl->socket = value;
+  }
+  else if ((r = take_option (line, "-d", true, &value)) != 0 ||
+           (r = take_option (line, "--dir", true, &value)) != 0) {
+    if (r > 0)
+      ctl->dir = value;
+  }
+  return r;
+}
+
+/* The verb that begins here, of one word or two. */
+static const struct verb *
+find_verb (struct command_line *line)
+{
+  const char *first = line->argv[line->at];
+  const struct verb *verb;
+  size_t length = strlen (first);
+
+  for (verb = verbs; verb->name != NULL; ++verb) {
+    if (strcmp (verb->name, first) == 0) {
+      line->at++;
+      return verb;
+    }
+    if (strncmp (verb->name, first, length) == 0 && verb->name[length] == ' ' &&
+        line->at + 1 < line->argc &&
+        strcmp (verb->name + length + 1, line->argv[line->at + 1]) == 0) {
+      line->at += 2;
+      return verb;
+    }
+  }
+  return NULL;
+}
+
+static int
+say_no_verb (const struct command_line *line)
+{
+  const char *first = line->argv[line->at];
+  const struct verb *verb;
+  size_t length = strlen (first);
+  bool has_begun = false;
+
+  for (verb = verbs; verb->name != NULL; ++verb) {
+    if (strncmp (verb->name, first, length) != 0 || verb->name[length] != ' ')
+      continue;
+    if (!has_begun)
+      (void) ctl_error ("%s: what of it? there is:", first);
+    has_begun = true;
+    fprintf (stderr, "  dmnbd ");
+    print_synopsis (stderr, verb);
+    fprintf (stderr, "\n");
+  }
+  if (!has_begun)
+    (void) ctl_error ("there is no verb '%s'", first);
+  return say_usage (NULL);
+}
+
+static bool
+is_number (const char *text)
+{
+  size_t digits = strspn (text, "0123456789");
+
+  return digits > 0 && digits < 19 && text[digits] == '\0';
+}
+
+/* Is the value what ARG takes? */
+static bool
+check_value (const struct verb *verb, const struct verb_arg *arg,
+             const char *value)
+{
+  uint64_t bytes;
+
+  switch (arg->type) {
+  case ARG_NUMBER:
+  case ARG_SECONDS:
+    if (is_number (value))
+      return true;
+    (void) ctl_error ("%s: %s: '%s' is not a number", verb->name, arg->name,
+                      value);
+    return false;
+  case ARG_SIZE:
+    if (size_parse (value, &bytes))
+      return true;
+    (void) ctl_error ("%s: %s: '%s' is not a size; give a number with K, M, G "
+                      "or T, such as 64K",
+                      verb->name, arg->name, value);
+    return false;
+  default:
+    if (value[0] != '\0')
+      return true;
+    (void) ctl_error ("%s: %s is empty", verb->name, arg->name);
+    return false;
+  }
+}
+
+/* Take the word here as an option or a word of the verb. */
+static int
+take_arg (struct command_line *line, struct verb_values *values)
+{
+  const struct verb *verb = line->verb;
+  const char *word = line->argv[line->at];
+  unsigned i;
+
+  for (i = 0; verb->args[i].name != NULL; ++i) {
+    const struct verb_arg *arg = &verb->args[i];
+    const char *value = word;
+    int r;
+
+    if (is_option (arg)) {
+      r = take_option (line, arg->name, arg->type != ARG_FLAG, &value);
+      if (r < 0)
+        return -1;
+      if (r == 0)
+        continue;
+    }
+    else if (values->text[i] != NULL || (word[0] == '-' && word[1] != '\0'))
+      continue;
+    else
+      line->at++;
+    values->text[i] = value;
+    return check_value (verb, arg, value) ? 1 : -1;
+  }
+  (void) ctl_error ("%s: '%s' is too much", verb->name, word);
+  return -1;
+}
+
+static int
+check_complete (const struct verb *verb, const struct verb_values *values)
+{
+  unsigned i;
+
+  for (i = 0; verb->args[i].name != NULL; ++i) {
+    const struct verb_arg *arg = &verb->args[i];
+
+    if (values->text[i] != NULL || is_option (arg) || arg->is_optional)
+      continue;
+    (void) ctl_error ("%s: %s is missing: %s", verb->name, arg->name,
+                      arg->text);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+read_command_line (struct ctl *ctl, struct command_line *line,
+                   struct verb_values *values)
+{
+  while (line->at < line->argc) {
+    int r = take_common (ctl, line);
+
+    if (r == 0 && line->verb == NULL) {
+      if (line->argv[line->at][0] == '-') {
+        (void) ctl_error ("there is no option '%s'", line->argv[line->at]);
+        return say_usage (NULL);
+      }
+      line->verb = find_verb (line);
+      if (line->verb == NULL)
+        return say_no_verb (line);
+    }
+    else if (r == 0)
+      r = take_arg (line, values);
+    if (r < 0)
+      return say_usage (line->verb);
+  }
+  return EXIT_DONE;
+}
+
+/* Output that could not be written is no success: a full disk, a reader that
+ * has gone.
+ */
+static int
+close_stdout (int result)
+{
+  if ((fflush (stdout) == EOF || ferror (stdout)) && result == EXIT_DONE)
+    return ctl_error ("the output cannot be written: %s", strerror (errno));
+  return result;
+}
+
+int
+main (int argc, char *argv[])
+{
+  struct ctl ctl = { .socket = getenv ("DMNBD_SOCKET") };
+  struct command_line line = { .argc = argc, .argv = argv, .at = 1 };
+  struct verb_values values = { { NULL } };
+  int r;
+
+  (void) setlocale (LC_CTYPE, "");
+  (void) signal (SIGPIPE, SIG_IGN);
+  log_sink_set (print_message);
+  if (ctl.socket != NULL && ctl.socket[0] == '\0')
+    ctl.socket = NULL;
+  r = read_command_line (&ctl, &line, &values);
+  if (r != EXIT_DONE)
+    return r;
+  if (line.wants_version) {
+    printf ("dmnbd %s\n", PACKAGE_VERSION);
+    return close_stdout (EXIT_DONE);
+  }
+  if (line.wants_help) {
+    if (line.verb != NULL)
+      print_verb_help (line.verb);
+    else
+      print_help ();
+    return close_stdout (EXIT_DONE);
+  }
+  if (line.verb == NULL) {
+    (void) ctl_error ("what is to be done? give a verb");
+    return say_usage (NULL);
+  }
+  if (check_complete (line.verb, &values) == -1)
+    return say_usage (line.verb);
+  r = line.verb->run (&ctl, line.verb, &values);
+  client_close (&ctl);
+  return close_stdout (r);
+}

@@ -1,0 +1,208 @@
+/* The verbs of dmnbd: what they are called, take and do.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A verb that is one call of its method needs no more than its row: its words
+ * and options become the method's parameters.
+ */
+
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "show.h"
+#include "size-text.h"
+
+#define FILE_ARG \
+  { \
+    .name = "FILE", .type = ARG_STRING, \
+    .text = "a snapshot's store, such as DIR/monday.cow" \
+  }
+#define ORIGIN_SIZE_ARG \
+  { \
+    .name = "--origin-size", .value = "SIZE", .type = ARG_SIZE, \
+    .text = "the size of the volume, to check old chunks against" \
+  }
+
+const struct verb verbs[] = {
+  {
+    .name = "status",
+    .method = "status",
+    .text = "show the volume, its legs, its snapshots, and what goes on",
+    .more = "With -d DIR and no server that answers, shows what the volume "
+            "remembers.\nThe exit status is 3 if the volume is degraded or has "
+            "failed.",
+    .args = { { .name = "--watch",
+                .type = ARG_FLAG,
+                .text = "show it again whenever something changes" } },
+    .run = run_status,
+  },
+  {
+    .name = "snapshot list",
+    .method = "snapshot.list",
+    .text = "list the snapshots, the newest first",
+    .run = run_snapshot_list,
+  },
+  {
+    .name = "wait",
+    .method = NULL,
+    .text = "wait until all legs are in sync, or nothing goes on",
+    .more = "The exit status is 3 if it is so, but a leg has failed.",
+    .args = { { .name = "sync|idle",
+                .type = ARG_STRING,
+                .text = "what to wait for" },
+              { .name = "--timeout",
+                .value = "SECONDS",
+                .type = ARG_SECONDS,
+                .text = "wait no longer (then the exit status is 1)" } },
+    .run = run_wait,
+  },
+  {
+    .name = "events",
+    .method = "events.subscribe",
+    .text = "follow what changes, a JSON object a line",
+    .more = "Ends with the server.",
+    .args = { { .name = "--since",
+                .value = "NUMBER",
+                .type = ARG_NUMBER,
+                .text = "go on after the event of that number" } },
+    .run = run_events,
+  },
+  {
+    .name = "methods",
+    .method = "methods",
+    .text = "list what the control socket can be asked",
+    .run = run_methods,
+  },
+  {
+    .name = "cow info",
+    .text = "show what is in a snapshot's store",
+    .more = "The store may be ours or the kernel's. It is only read.",
+    .args = { FILE_ARG, ORIGIN_SIZE_ARG },
+    .run = run_cow_info,
+  },
+  {
+    .name = "cow check",
+    .text = "check every record of a snapshot's store",
+    .more = "The store may be ours or the kernel's. It is only read.",
+    .args = { FILE_ARG, ORIGIN_SIZE_ARG },
+    .run = run_cow_check,
+  },
+  {
+    .name = "cow dump",
+    .text = "print which chunks of a snapshot are where in its store",
+    .more = "A line for each run: old chunk, new chunk, count. The store may "
+            "be ours or the\nkernel's. It is only read.",
+    .args = { FILE_ARG, ORIGIN_SIZE_ARG },
+    .run = run_cow_dump,
+  },
+  { .name = NULL },
+};
+
+/*----- values ----------------------------------------------------------*/
+
+const char *
+verb_value (const struct verb *verb, const struct verb_values *values,
+            const char *name)
+{
+  unsigned i;
+
+  for (i = 0; verb->args[i].name != NULL; ++i)
+    if (strcmp (verb->args[i].name, name) == 0)
+      return values->text[i];
+  abort (); /* the table and the code do not agree */
+}
+
+uint64_t
+verb_number (const struct verb *verb, const struct verb_values *values,
+             const char *name, uint64_t otherwise)
+{
+  const char *text = verb_value (verb, values, name);
+
+  return text != NULL ? strtoull (text, NULL, 10) : otherwise;
+}
+
+uint64_t
+ctl_size (const char *text)
+{
+  uint64_t bytes = 0;
+
+  (void) size_parse (text, &bytes);
+  return bytes;
+}
+
+/*----- calls -----------------------------------------------------------*/
+
+/* A leg's file is the server's to open, whose folder is another one. */
+static json_t *
+absolute_path (const char *path)
+{
+  char *folder, *absolute;
+  json_t *value;
+
+  if (path[0] == '/' || strstr (path, "://") != NULL)
+    return json_string (path);
+  folder = realpath (".", NULL);
+  if (folder == NULL || asprintf (&absolute, "%s/%s", folder, path) == -1) {
+    free (folder);
+    return NULL;
+  }
+  free (folder);
+  value = json_string (absolute);
+  free (absolute);
+  return value;
+}
+
+static json_t *
+json_of (const struct verb_arg *arg, const char *text)
+{
+  switch (arg->type) {
+  case ARG_NUMBER:
+  case ARG_SECONDS:
+    return json_integer ((json_int_t) strtoull (text, NULL, 10));
+  case ARG_SIZE:
+    return json_integer ((json_int_t) ctl_size (text));
+  case ARG_FLAG:
+    return json_true ();
+  case ARG_PATH:
+    return absolute_path (text);
+  default:
+    return json_string (text);
+  }
+}
+
+int
+run_call (struct ctl *ctl, const struct verb *verb,
+          const struct verb_values *values)
+{
+  json_t *params = json_object (), *result;
+  char *message;
+  unsigned i;
+
+  for (i = 0; verb->args[i].name != NULL; ++i) {
+    const struct verb_arg *arg = &verb->args[i];
+
+    if (arg->param != NULL && values->text[i] != NULL &&
+        json_object_set_new (params, arg->param,
+                             json_of (arg, values->text[i])) == -1) {
+      json_decref (params);
+      return ctl_error ("%s: '%s' cannot be told to the server: it is not "
+                        "UTF-8",
+                        verb->name, values->text[i]);
+    }
+  }
+  result = client_call (ctl, verb->method, params, CLIENT_NO_LIMIT);
+  if (result == NULL)
+    return EXIT_FAILED;
+  if (ctl->is_json)
+    ctl_print_json (result);
+  else {
+    message = show_plain (get_text (result, "message"));
+    if (message[0] != '\0')
+      printf ("%s\n", message);
+    free (message);
+  }
+  json_decref (result);
+  return EXIT_DONE;
+}
