@@ -61,6 +61,21 @@ look_at_store (struct meta_dir *dir, const struct manifest *m,
   bdev_close (bdev);
 }
 
+static const char *
+snapshot_state_name (enum manifest_snapshot_state state)
+{
+  switch (state) {
+  case SNAPSHOT_VALID:
+    return "valid";
+  case SNAPSHOT_MERGING:
+    return "merging";
+  case SNAPSHOT_REMOVING:
+    return "removing";
+  default:
+    return "invalid";
+  }
+}
+
 static json_t *
 snapshot_json (struct meta_dir *dir, const struct manifest *m,
                const struct manifest_snapshot *s, const char *origin)
@@ -71,9 +86,8 @@ snapshot_json (struct meta_dir *dir, const struct manifest *m,
   if (s->state == SNAPSHOT_VALID)
     look_at_store (dir, m, s, &chunks, &usage);
   return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s}",
-                    "name", s->name, "state",
-                    s->state == SNAPSHOT_VALID ? "valid" : "invalid", "reason",
-                    text_or_null (s->reason), "created", s->created,
+                    "name", s->name, "state", snapshot_state_name (s->state),
+                    "reason", text_or_null (s->reason), "created", s->created,
                     "read_only", (int) s->is_read_only, "chunk_size",
                     (json_int_t) s->chunk_bytes, "chunks", chunks, "used_bytes",
                     (json_int_t) sector_to_bytes (usage.used_sectors),

@@ -64,8 +64,7 @@ show_legs (const json_t *status)
   table_add (t, ">ERRORS");
   table_add (t, "FILE");
   table_add (t, "WHY");
-  json_array_foreach (json_object_get (status, "legs"), i, leg)
-  {
+  json_array_foreach (json_object_get (status, "legs"), i, leg) {
     const json_t *errors = json_object_get (leg, "errors");
     char read[SHOW_SIZE_BYTES], written[SHOW_SIZE_BYTES];
 
@@ -128,8 +127,7 @@ show_snapshots (const json_t *snapshots)
   table_add (t, ">USED");
   table_add (t, ">OF");
   table_add (t, "WHY");
-  json_array_foreach (snapshots, i, s)
-  {
+  json_array_foreach (snapshots, i, s) {
     char chunk[SHOW_SIZE_BYTES], used[SHOW_SIZE_BYTES], store[SHOW_SIZE_BYTES];
 
     table_add (t, "%s", get_text (s, "name"));
@@ -312,8 +310,7 @@ run_methods (struct ctl *ctl, const struct verb *verb,
   if (ctl->is_json)
     ctl_print_json (methods);
   else {
-    json_array_foreach (methods, i, m)
-    {
+    json_array_foreach (methods, i, m) {
       printf ("%s: %s\n", get_text (m, "name"), get_text (m, "text"));
       json_array_foreach (json_object_get (m, "params"), j, p)
         printf ("    %s (%s%s): %s\n", get_text (p, "name"),

@@ -25,6 +25,12 @@
     .text = "the size of the volume, to check old chunks against" \
   }
 
+#define NAME_ARG \
+  { \
+    .name = "NAME", .type = ARG_STRING, .param = "name", \
+    .text = "the snapshot's name" \
+  }
+
 const struct verb verbs[] = {
   {
     .name = "status",
@@ -43,6 +49,56 @@ const struct verb verbs[] = {
     .method = "snapshot.list",
     .text = "list the snapshots, the newest first",
     .run = run_snapshot_list,
+  },
+  {
+    .name = "snapshot create",
+    .method = "snapshot.create",
+    .text = "take a snapshot of the volume as it is now",
+    .more =
+      "Clients go on meanwhile. All that was answered to them before is in "
+      "the snapshot,\nwhich is an export of its name from now on.",
+    .args = { NAME_ARG,
+              { .name = "--chunk-size",
+                .value = "SIZE",
+                .type = ARG_SIZE,
+                .param = "chunk_size",
+                .text = "the unit of copying, a power of two from 4K to 1M "
+                        "(default: chunk-size= of the server)" },
+              { .name = "--cow-size",
+                .value = "SIZE",
+                .type = ARG_SIZE,
+                .param = "cow_size",
+                .text = "the size of its store (default: enough for every "
+                        "chunk)" },
+              { .name = "--read-only",
+                .type = ARG_FLAG,
+                .param = "read_only",
+                .text = "clients cannot write to it" } },
+    .run = run_call,
+  },
+  {
+    .name = "snapshot remove",
+    .method = "snapshot.remove",
+    .text = "remove a snapshot, wherever it is in the chain",
+    .more = "What older ones need of it is handed down to them in the "
+            "background; 'dmnbd wait\nidle' waits for that.",
+    .args = { NAME_ARG,
+              { .name = "--force",
+                .type = ARG_FLAG,
+                .param = "force",
+                .text = "even if clients have it open, who then get errors" } },
+    .run = run_call,
+  },
+  {
+    .name = "snapshot rename",
+    .method = "snapshot.rename",
+    .text = "give a snapshot another name",
+    .args = { NAME_ARG,
+              { .name = "NEW",
+                .type = ARG_STRING,
+                .param = "new_name",
+                .text = "what it is to be called" } },
+    .run = run_call,
   },
   {
     .name = "wait",

@@ -36,9 +36,9 @@ any_leg (const json_t *status, const char *state)
   const json_t *leg;
   size_t i;
 
-  json_array_foreach (json_object_get (status, "legs"), i,
-                      leg) if (strcmp (get_text (leg, "state"), state) ==
-                               0) return true;
+  json_array_foreach (json_object_get (status, "legs"), i, leg)
+    if (strcmp (get_text (leg, "state"), state) == 0)
+      return true;
   return false;
 }
 
@@ -66,9 +66,10 @@ is_idle (const json_t *status)
   if (!is_state (status, "resync", "idle") ||
       !is_state (status, "scrub", "idle"))
     return WAITING;
-  json_array_foreach (json_object_get (status, "snapshots"), i,
-                      s) if (strcmp (get_text (s, "state"), "merging") ==
-                             0) return WAITING;
+  json_array_foreach (json_object_get (status, "snapshots"), i, s)
+    if (strcmp (get_text (s, "state"), "merging") == 0 ||
+        strcmp (get_text (s, "state"), "removing") == 0)
+      return WAITING;
   return is_state (status, "volume", "degraded") ||
              is_state (status, "volume", "failed")
            ? REACHED_DEGRADED

@@ -51,9 +51,22 @@ struct control_call {
 /* The methods that there are, ending with one without a name. */
 extern const struct rpc_method control_methods[];
 
+/* Those that change something: rpc-admin.c. */
+int call_snapshot_create (void *context, const json_t *params,
+                          struct rpc_result *result);
+int call_snapshot_remove (void *context, const json_t *params,
+                          struct rpc_result *result);
+int call_snapshot_rename (void *context, const json_t *params,
+                          struct rpc_result *result);
+
 /* From now on CLIENT is sent the events from number NEXT on. */
 void control_subscribe (struct control *control, line_client_t client,
                         uint64_t next);
+
+/* TEXT, or null if it is empty or NULL.  What is not UTF-8 (names of files may
+ * be anything) is shown with question marks.
+ */
+json_t *control_text_json (const char *text);
 
 /* The status as interface.md has it; NULL: no memory. */
 json_t *control_status_json (const struct volume_status *status);

@@ -39,12 +39,10 @@ static void
 call (struct control *c, line_client_t client, struct rpc_request *request)
 {
   struct control_call context = { .control = c, .client = client };
-  char why[LOG_MESSAGE_BYTES] = "";
-  json_t *result = NULL;
-  int r = request->method->call (&context, request->params, &result, why,
-                                 sizeof why);
+  struct rpc_result result = { .value = NULL };
+  int r = request->method->call (&context, request->params, &result);
 
-  send_line (c, client, rpc_answer (request, r, result, why));
+  send_line (c, client, rpc_answer (request, r, &result));
   rpc_request_free (request);
 }
 
@@ -92,9 +90,11 @@ handle_line (void *opaque, line_client_t client, char *line, size_t length)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   /* A client that went away may have left one, and another have come. */
   if (c->job_count == LINE_SERVER_MAX_CLIENTS) {
-    send_line (c, client,
-               rpc_answer (&job.request, -EBUSY, NULL,
-                           "too much is waiting to be done; try again later"));
+    struct rpc_result result = {
+      .why = "too much is waiting to be done; try again later",
+    };
+
+    send_line (c, client, rpc_answer (&job.request, -EBUSY, &result));
     rpc_request_free (&job.request);
     return LINE_DONE;
   }

@@ -36,6 +36,7 @@ event_type_name (enum event_type type)
     [EVENT_SCRUB_FINISHED] = "scrub.finished",
     [EVENT_SNAPSHOT_CREATED] = "snapshot.created",
     [EVENT_SNAPSHOT_REMOVED] = "snapshot.removed",
+    [EVENT_SNAPSHOT_GONE] = "snapshot.gone",
     [EVENT_SNAPSHOT_RENAMED] = "snapshot.renamed",
     [EVENT_SNAPSHOT_BROKEN] = "snapshot.broken",
     [EVENT_SNAPSHOT_MERGING] = "snapshot.merging",

@@ -15,14 +15,11 @@
 /*----- looking ---------------------------------------------------------*/
 
 static int
-call_methods (void *context, const json_t *params, json_t **result, char *why,
-              size_t why_size)
+call_methods (void *context, const json_t *params, struct rpc_result *result)
 {
   (void) context;
   (void) params;
-  (void) why;
-  (void) why_size;
-  *result = rpc_describe (control_methods);
+  result->value = rpc_describe (control_methods);
   return 0;
 }
 
@@ -30,7 +27,7 @@ call_methods (void *context, const json_t *params, json_t **result, char *why,
 static int
 call_with_status (void *context,
                   json_t *(*make) (const struct volume_status *status),
-                  json_t **result)
+                  struct rpc_result *result)
 {
   const struct control_call *call = context;
   struct volume_status status;
@@ -38,28 +35,23 @@ call_with_status (void *context,
 
   if (r < 0)
     return r;
-  *result = make (&status);
+  result->value = make (&status);
   volume_status_free (&status);
   return 0;
 }
 
 static int
-call_status (void *context, const json_t *params, json_t **result, char *why,
-             size_t why_size)
+call_status (void *context, const json_t *params, struct rpc_result *result)
 {
   (void) params;
-  (void) why;
-  (void) why_size;
   return call_with_status (context, control_status_json, result);
 }
 
 static int
-call_snapshot_list (void *context, const json_t *params, json_t **result,
-                    char *why, size_t why_size)
+call_snapshot_list (void *context, const json_t *params,
+                    struct rpc_result *result)
 {
   (void) params;
-  (void) why;
-  (void) why_size;
   return call_with_status (context, control_snapshots_json, result);
 }
 
@@ -67,19 +59,17 @@ call_snapshot_list (void *context, const json_t *params, json_t **result,
  * been has seen another server's, and gets all of this one's.
  */
 static int
-call_events_subscribe (void *context, const json_t *params, json_t **result,
-                       char *why, size_t why_size)
+call_events_subscribe (void *context, const json_t *params,
+                       struct rpc_result *result)
 {
   const struct control_call *call = context;
   uint64_t end = events_next (call->control->events);
   uint64_t next = rpc_number (params, "since", end - 1) + 1;
 
-  (void) why;
-  (void) why_size;
   if (next > end)
     next = 1;
   control_subscribe (call->control, call->client, next);
-  *result = json_pack ("{s:I}", "next", (json_int_t) next);
+  result->value = json_pack ("{s:I}", "next", (json_int_t) next);
   return 0;
 }
 
@@ -99,9 +89,39 @@ const struct rpc_method control_methods[] = {
     .call = call_methods,
   },
   {
+    .name = "snapshot.create",
+    .text = "Take a snapshot of the volume as it is now.",
+    .params = { { "name", RPC_STRING, true, "its name" },
+                { "chunk_size", RPC_SIZE, false,
+                  "the unit of copying, a power of two from 4K to 1M" },
+                { "cow_size", RPC_SIZE, false, "the size of its store" },
+                { "read_only", RPC_BOOL, false,
+                  "clients cannot write to it" } },
+    .may_block = true,
+    .call = call_snapshot_create,
+  },
+  {
     .name = "snapshot.list",
     .text = "List the snapshots, the newest first.",
     .call = call_snapshot_list,
+  },
+  {
+    .name = "snapshot.remove",
+    .text = "Remove a snapshot. What older ones need of it is handed down in "
+            "the background.",
+    .params = { { "name", RPC_STRING, true, "its name" },
+                { "force", RPC_BOOL, false,
+                  "even if clients have it open, who then get errors" } },
+    .may_block = true,
+    .call = call_snapshot_remove,
+  },
+  {
+    .name = "snapshot.rename",
+    .text = "Give a snapshot another name.",
+    .params = { { "name", RPC_STRING, true, "its name" },
+                { "new_name", RPC_STRING, true, "what it is to be called" } },
+    .may_block = true,
+    .call = call_snapshot_rename,
   },
   {
     .name = "status",

@@ -14,11 +14,8 @@
 #include "clock.h"
 #include "control-impl.h"
 
-/* A text, or null if it is empty or NULL.  What is not UTF-8 (names of files
- * may be anything) is shown with question marks.
- */
-static json_t *
-text_or_null (const char *text)
+json_t *
+control_text_json (const char *text)
 {
   char plain[4096];
   json_t *value;
@@ -40,27 +37,29 @@ leg_json (const struct volume_leg_status *leg)
 {
   return json_pack (
     "{s:i, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:o}", "index",
-    (int) leg->index, "spec", text_or_null (leg->spec), "state",
+    (int) leg->index, "spec", control_text_json (leg->spec), "state",
     leg_state_name (leg->state), "write_mostly", (int) leg->is_write_mostly,
     "reads", (json_int_t) leg->reads, "writes", (json_int_t) leg->writes,
     "read_bytes", (json_int_t) leg->read_bytes, "write_bytes",
     (json_int_t) leg->write_bytes, "errors", "read",
     (json_int_t) leg->read_errors, "write", (json_int_t) leg->write_errors,
     "flush", (json_int_t) leg->flush_errors, "reason",
-    text_or_null (leg->reason));
+    control_text_json (leg->reason));
 }
 
 static json_t *
 snapshot_json (const struct volume_snapshot_status *s)
 {
-  return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s}",
+  return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s,"
+                    " s:i}",
                     "name", s->name, "state", s->state, "reason",
-                    text_or_null (s->reason), "created", s->created,
+                    control_text_json (s->reason), "created", s->created,
                     "read_only", (int) s->is_read_only, "chunk_size",
                     (json_int_t) s->chunk_bytes, "chunks",
                     (json_int_t) s->chunks, "used_bytes",
                     (json_int_t) s->used_bytes, "store_bytes",
-                    (json_int_t) s->store_bytes, "origin", s->origin);
+                    (json_int_t) s->store_bytes, "origin", s->origin, "clients",
+                    (int) s->clients);
 }
 
 json_t *
@@ -92,7 +91,7 @@ control_status_json (const struct volume_status *status)
     " s:{s:s, s:i}}",
     "version", 1, "volume", "size", (json_int_t) status->size_bytes, "state",
     volume_state_name (status->state), "generation",
-    (json_int_t) status->generation, "meta", text_or_null (status->meta),
+    (json_int_t) status->generation, "meta", control_text_json (status->meta),
     "read_only", (int) status->is_read_only, "legs", legs, "regions", "size",
     (json_int_t) status->region_bytes, "total",
     (json_int_t) status->regions_total, "insync",
@@ -116,7 +115,7 @@ static void
 add_text (json_t *params, const char *key, const char *text)
 {
   if (text[0] != '\0')
-    (void) json_object_set_new (params, key, text_or_null (text));
+    (void) json_object_set_new (params, key, control_text_json (text));
 }
 
 static void

@@ -102,22 +102,21 @@ errno_data (int r)
 }
 
 char *
-rpc_answer (const struct rpc_request *request, int r, json_t *result,
-            const char *why)
+rpc_answer (const struct rpc_request *request, int r,
+            const struct rpc_result *result)
 {
-  if (request->id == NULL) {
-    json_decref (result);
+  if (request->id == NULL || r < 0)
+    json_decref (result->value);
+  if (request->id == NULL)
     return NULL;
-  }
-  if (r < 0) {
-    json_decref (result);
+  if (r < 0)
     return error_line (request->id, RPC_REFUSED,
-                       why[0] != '\0' ? why : errno_text (r), errno_data (r));
-  }
-  if (result == NULL)
+                       result->why[0] != '\0' ? result->why : errno_text (r),
+                       errno_data (r));
+  if (result->value == NULL)
     return error_line (request->id, RPC_INTERNAL_ERROR, "out of memory", NULL);
   return line_of (json_pack ("{s:s, s:o, s:o}", "jsonrpc", "2.0", "result",
-                             result, "id", id_of (request->id)));
+                             result->value, "id", id_of (request->id)));
 }
 
 /*----- a line in -------------------------------------------------------*/
@@ -212,8 +211,7 @@ check_params (const struct rpc_method *method, const json_t *params,
                      method->name);
     return false;
   }
-  json_object_foreach ((json_t *) params, name, value)
-  {
+  json_object_foreach ((json_t *) params, name, value) {
     p = find_param (method, name);
     if (p == NULL) {
       (void) snprintf (message, MESSAGE_BYTES,

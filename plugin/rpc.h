@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "log-sink.h"
+
 #define RPC_PARSE_ERROR (-32700)
 #define RPC_INVALID_REQUEST (-32600)
 #define RPC_METHOD_NOT_FOUND (-32601)
@@ -40,14 +42,19 @@ struct rpc_param {
 
 #define RPC_MAX_PARAMS 6
 
+/* What a call fills: VALUE, or if it returns a negative errno, WHY. */
+struct rpc_result {
+  json_t *value;
+  char why[LOG_MESSAGE_BYTES];
+};
+
 struct rpc_method {
   const char *name;
   const char *text;                            /* for people: one sentence */
   struct rpc_param params[RPC_MAX_PARAMS + 1]; /* up to one without a name */
   bool may_block; /* it may take long: not for the thread of the socket */
   /* For who has made the table. */
-  int (*call) (void *context, const json_t *params, json_t **result, char *why,
-               size_t why_size);
+  int (*call) (void *context, const json_t *params, struct rpc_result *result);
 };
 
 /* What a line asks for. */
@@ -68,12 +75,13 @@ int rpc_parse (const char *line, size_t length,
                char **answer);
 void rpc_request_free (struct rpc_request *request);
 
-/* Answer REQUEST, whose call returned R: with RESULT, of which the reference
- * is taken, or if R is negative with that and WHY.  Returns a line with its
- * newline for free(); NULL if none is due, or there is no memory.
+/* Answer REQUEST, whose call returned R: with the value of RESULT, of which
+ * the reference is taken, or if R is negative with that and why.  Returns a
+ * line with its newline for free(); NULL if none is due, or there is no
+ * memory.
  */
-char *rpc_answer (const struct rpc_request *request, int r, json_t *result,
-                  const char *why);
+char *rpc_answer (const struct rpc_request *request, int r,
+                  const struct rpc_result *result);
 
 /* A line that answers nobody in particular: an error without an id. */
 char *rpc_error_line (int code, const char *message);

@@ -27,6 +27,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "clock.h"
 #include "log-sink.h"
@@ -149,8 +150,12 @@ unlink_snapshot (struct volume *v, unsigned index)
 static int
 finish_removal (struct volume *v, unsigned index, struct volume_why *why)
 {
+  char name[SNAPSHOT_NAME_MAX + 1];
   int r;
 
+  mutex_lock (&v->manifest_lock);
+  (void) snprintf (name, sizeof name, "%s", v->records->snapshots[index].name);
+  mutex_unlock (&v->manifest_lock);
   if (v->snapshots[index] != NULL) {
     r = unlink_snapshot (v, index);
     if (r < 0)
@@ -162,7 +167,10 @@ finish_removal (struct volume *v, unsigned index, struct volume_why *why)
     return volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s",
                        v->records->snapshots[index].name,
                        meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
-  return volume_remove_unfinished (v, why);
+  r = volume_remove_unfinished (v, why);
+  if (r == 0)
+    volume_note_snapshot (v, EVENT_SNAPSHOT_GONE, name, NULL);
+  return r;
 }
 
 /*----- the worker ------------------------------------------------------*/

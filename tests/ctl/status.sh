@@ -71,6 +71,7 @@ snapshots[].chunks integer
 snapshots[].used_bytes integer
 snapshots[].store_bytes integer
 snapshots[].origin string
+snapshots[].clients integer
 server.version string
 server.pid integer
 KEYS

@@ -11,14 +11,11 @@
 #include "test-util.h"
 
 static int
-never_called (void *context, const json_t *params, json_t **result, char *why,
-              size_t why_size)
+never_called (void *context, const json_t *params, struct rpc_result *result)
 {
   (void) context;
   (void) params;
   (void) result;
-  (void) why;
-  (void) why_size;
   ck_abort_msg ("rpc.c calls nothing");
 }
 
@@ -42,6 +39,16 @@ parse (const char *line, struct rpc_request *request, char **answer)
   return rpc_parse (line, strlen (line), methods, request, answer);
 }
 
+static char *
+answer_with (const struct rpc_request *request, int r, json_t *value,
+             const char *why)
+{
+  struct rpc_result result = { .value = value };
+
+  strcpy (result.why, why);
+  return rpc_answer (request, r, &result);
+}
+
 START_TEST (requests_are_read)
 {
   struct rpc_request request;
@@ -61,7 +68,7 @@ START_TEST (requests_are_read)
   ck_assert_uint_eq (rpc_number (request.params, "other", 9), 9);
   ck_assert (rpc_bool (request.params, "read_only", false));
   ck_assert (!rpc_bool (request.params, "other", false));
-  answer = rpc_answer (&request, 0, json_true (), "");
+  answer = answer_with (&request, 0, json_true (), "");
   ck_assert_str_eq (answer, "{\"jsonrpc\":\"2.0\",\"result\":true,\"id\":7}\n");
   free (answer);
   rpc_request_free (&request);
@@ -83,7 +90,7 @@ START_TEST (ids_come_back)
     snprintf (expected, sizeof expected,
               "{\"jsonrpc\":\"2.0\",\"result\":{},\"id\":%s}\n", ids[i]);
     ck_assert_int_eq (parse (line, &request, &answer), 0);
-    answer = rpc_answer (&request, 0, json_object (), "");
+    answer = answer_with (&request, 0, json_object (), "");
     ck_assert_str_eq (answer, expected);
     free (answer);
     rpc_request_free (&request);
@@ -91,8 +98,8 @@ START_TEST (ids_come_back)
   ck_assert_int_eq (parse ("{\"jsonrpc\":\"2.0\",\"method\":\"look\"}",
                            &request, &answer),
                     0);
-  ck_assert_ptr_null (rpc_answer (&request, 0, json_object (), ""));
-  ck_assert_ptr_null (rpc_answer (&request, -EIO, NULL, ""));
+  ck_assert_ptr_null (answer_with (&request, 0, json_object (), ""));
+  ck_assert_ptr_null (answer_with (&request, -EIO, NULL, ""));
   rpc_request_free (&request);
 }
 END_TEST
@@ -202,16 +209,16 @@ START_TEST (refusals_name_the_errno)
   char *answer;
 
   ck_assert_int_eq (parse (ASK "\"look\"}", &request, &answer), 0);
-  answer = rpc_answer (&request, -EBUSY, NULL, "leg 1 (b.img): is in use");
+  answer = answer_with (&request, -EBUSY, NULL, "leg 1 (b.img): is in use");
   ck_assert_str_eq (answer,
                     "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32000,"
                     "\"message\":\"leg 1 (b.img): is in use\","
                     "\"data\":{\"errno\":16,\"name\":\"EBUSY\"}},\"id\":1}\n");
   free (answer);
-  answer = rpc_answer (&request, -EIO, NULL, "leg 1 (\xff.img)");
+  answer = answer_with (&request, -EIO, NULL, "leg 1 (\xff.img)");
   ck_assert_ptr_nonnull (strstr (answer, "leg 1 (?.img)"));
   free (answer);
-  answer = rpc_answer (&request, -ENOMEM, NULL, "");
+  answer = answer_with (&request, -ENOMEM, NULL, "");
   ck_assert_ptr_nonnull (strstr (answer, "Cannot allocate memory"));
   free (answer);
   rpc_request_free (&request);

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Snapshots are taken, renamed and removed by dmnbd while clients go on.
+# SPDX-License-Identifier: BSD-3-Clause
+
+set -euo pipefail
+# shellcheck source=tests/ctl/common.sh
+. "$(dirname "$0")/common.sh"
+
+vol () { expect "$1" -s "$(control vol)" "${@:2}"; }
+
+fill "$TMP/a.img" 4M 1
+start_control vol "$TMP/a.img" meta="$TMP/vol.d"
+follow vol
+client_open vol
+
+cp "$TMP/a.img" "$TMP/monday.img"
+vol 0 snapshot create monday --chunk-size 4K
+told '^snapshot monday: taken$'
+vol 0 --json snapshot create monday
+test "$(value changed)" = false
+[[ $(value message) = *'exists already' ]] || fail "$(value message)"
+ask 'write 0 64K 2'
+ask flush
+cp "$TMP/a.img" "$TMP/tuesday.img"
+vol 0 --json snapshot create tuesday --read-only --cow-size=1M
+test "$(value changed)" = true
+ask 'write 32K 64K 3'
+ask flush
+vol 0 --json snapshot list
+test "$(value 0.name)" = tuesday
+test "$(value 0.read_only)" = true
+test "$(value 0.chunk_size)" = 65536
+test "$(value 0.store_bytes)" = 1048576
+test "$(value 0.origin)" = ''
+test "$(value 1.name)" = monday
+test "$(value 1.chunk_size)" = 4096
+test "$(value 1.origin)" = tuesday
+"$(helper nbd-io)" "$(uri vol monday)" "match $TMP/monday.img"
+"$(helper nbd-io)" "$(uri vol tuesday)" "match $TMP/tuesday.img"
+vol 0 status
+told '^tuesday +valid, read-only '
+
+# What is refused says why, and changes nothing.
+refuse_verb ()
+{
+  local regex=$1
+
+  shift
+  vol 1 "$@"
+  told "^dmnbd: .*($regex)"
+}
+refuse_verb 'use letters' snapshot create a/b
+refuse_verb 'use letters' snapshot create ../x
+refuse_verb 'power of two' snapshot create a --chunk-size 5K
+refuse_verb 'too small' snapshot create a --cow-size 512
+refuse_verb 'none of that name' snapshot rename sunday a
+refuse_verb 'already' snapshot rename monday tuesday
+refuse_verb 'use letters' snapshot rename monday .a
+vol 2 snapshot create
+told 'NAME is missing'
+vol 2 snapshot rename monday
+told 'NEW is missing'
+vol 2 snapshot create a --chunk-size tiny
+told 'not a size'
+
+# One that is open is not taken away.
+mkfifo "$TMP/held.fifo"
+exec {heard}<>"$TMP/held.fifo"
+exec {held}> >(exec "$(helper nbd-io)" "$(uri vol monday)" - >"$TMP/held.fifo")
+holder=$!
+read -r -t 60 -u "$heard" line || fail "the client did not connect"
+vol 0 --json snapshot list
+test "$(value 1.clients)" = 1
+refuse_verb 'monday: .*(open|client)' snapshot remove monday
+exec {held}>&-
+wait "$holder"
+vol 0 snapshot rename monday first
+told '^snapshot monday: renamed to first$'
+vol 0 snapshot rename first first
+told 'has that name already'
+"$(helper nbd-io)" "$(uri vol first)" "match $TMP/monday.img"
+
+# The one in the middle goes; what the older one needs of it is handed down.
+vol 0 snapshot remove tuesday
+told '^snapshot tuesday: removed$'
+vol 0 wait idle
+wait_event vol '"snapshot.gone","name":"tuesday"'
+vol 0 --json snapshot list
+test "$(value 0.name)" = first
+test ! -e "$TMP/vol.d/tuesday.cow" || fail "the store is still there"
+"$(helper nbd-io)" "$(uri vol first)" "match $TMP/monday.img"
+vol 0 snapshot remove tuesday
+told 'there is none of that name'
+client_close
+stop_nbdkit vol
+end_follow vol
+sed -E 's/.*"type":"([a-z.]+)"(,"name":"([a-z]+)")?.*/\1 \3/' "$TMP/vol.events" |
+  diff - <(printf '%s\n' 'server.started ' 'snapshot.created monday' \
+    'snapshot.created tuesday' 'snapshot.renamed monday' \
+    'snapshot.removed tuesday' 'snapshot.gone tuesday' 'server.stopping ') >&2 ||
+  fail "the events are others"
