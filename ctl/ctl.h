@@ -95,6 +95,8 @@ int run_events (struct ctl *ctl, const struct verb *verb,
                 const struct verb_values *values);
 int run_methods (struct ctl *ctl, const struct verb *verb,
                  const struct verb_values *values);
+int run_metrics (struct ctl *ctl, const struct verb *verb,
+                 const struct verb_values *values);
 int run_cow_info (struct ctl *ctl, const struct verb *verb,
                   const struct verb_values *values);
 int run_cow_check (struct ctl *ctl, const struct verb *verb,

@@ -126,6 +126,17 @@ const struct verb verbs[] = {
     .run = run_events,
   },
   {
+    .name = "metrics",
+    .method = "metrics",
+    .text = "print all numbers as Prometheus reads them",
+    .args = { { .name = "--textfile",
+                .value = "FILE",
+                .type = ARG_STRING,
+                .text = "replace FILE at once, for node_exporter's textfile "
+                        "collector" } },
+    .run = run_metrics,
+  },
+  {
     .name = "methods",
     .method = "methods",
     .text = "list what the control socket can be asked",

@@ -26,6 +26,7 @@ struct subscription {
 
 struct control {
   struct volume *volume;
+  struct latency *latency;
   struct events *events;
   struct line_server *server;
   int64_t started_seconds;
@@ -50,6 +51,10 @@ struct control_call {
 
 /* The methods that there are, ending with one without a name. */
 extern const struct rpc_method control_methods[];
+
+/* All the numbers: rpc-metrics.c. */
+int call_metrics (void *context, const json_t *params,
+                  struct rpc_result *result);
 
 /* Those that change something: rpc-admin.c. */
 int call_snapshot_create (void *context, const json_t *params,

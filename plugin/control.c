@@ -192,7 +192,7 @@ control_check (const char *path)
 
 int
 control_create (const char *path, struct volume *volume,
-                struct control **control)
+                struct latency *latency, struct control **control)
 {
   struct control *c = calloc (1, sizeof *c);
   int r;
@@ -200,6 +200,7 @@ control_create (const char *path, struct volume *volume,
   if (c == NULL)
     return -ENOMEM;
   c->volume = volume;
+  c->latency = latency;
   c->events = volume_get_events (volume);
   c->started_seconds = clock_wall_seconds ();
   r = line_server_create (path, &server_ops, c, &c->server);

@@ -9,6 +9,7 @@
 #ifndef DM_CONTROL_H
 #define DM_CONTROL_H
 
+#include "latency.h"
 #include "volume.h"
 
 struct control;
@@ -18,11 +19,12 @@ struct control;
  */
 int control_check (const char *path);
 
-/* Make the socket of VOLUME, which outlives it.  What is wrong is said to the
+/* Make the socket of VOLUME, whose requests are counted in LATENCY; both
+ * outlive it.  What is wrong is said to the
  * log.  Starts no thread, so it may come before a fork.
  */
 int control_create (const char *path, struct volume *volume,
-                    struct control **control);
+                    struct latency *latency, struct control **control);
 
 /* Begin to answer.  Returns 0 or -EAGAIN. */
 int control_start (struct control *control);

@@ -373,15 +373,13 @@ decode_members (json_t *root, struct manifest *m)
   m->is_clean = clean != 0;
   m->is_resyncing = resyncing != 0;
   m->primary = (unsigned) primary;
-  json_array_foreach (legs, i, item)
-  {
+  json_array_foreach (legs, i, item) {
     m->leg_count++;
     r = decode_leg (item, &m->legs[i]);
     if (r < 0)
       return r;
   }
-  json_array_foreach (snapshots, i, item)
-  {
+  json_array_foreach (snapshots, i, item) {
     r = decode_snapshot (item, m);
     if (r < 0)
       return r;

@@ -43,6 +43,7 @@
 static struct volume_spec spec;
 static struct volume *volume;
 static struct control *control; /* NULL: there is no socket */
+static struct latency *latency; /* with it: nobody else can ask */
 
 /* Before nbdkit goes into the background, warnings go to the terminal: it
  * has no call for them.
@@ -102,6 +103,8 @@ dm_unload (void)
 {
   control_destroy (control);
   control = NULL;
+  latency_destroy (latency);
+  latency = NULL;
   volume_close (volume);
   volume = NULL;
   volume_spec_free (&spec);
@@ -134,7 +137,9 @@ dm_get_ready (void)
   if (r == 0)
     r = volume_open (&spec, &volume);
   if (r == 0 && spec.control != NULL)
-    r = control_create (spec.control, volume, &control);
+    r = latency_create (&latency);
+  if (r == 0 && spec.control != NULL)
+    r = control_create (spec.control, volume, latency, &control);
   return result_of (r);
 }
 
@@ -350,16 +355,34 @@ modify_sector (struct volume_device *d, const struct part *part,
 
 /*----- requests --------------------------------------------------------*/
 
-static int
-dm_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
-          uint32_t flags)
+/* One request, whose time is taken if somebody may ask for it. */
+struct timer {
+  enum latency_op op;
+  uint64_t began_ns;
+};
+
+static struct timer
+begin_request (enum latency_op op)
 {
-  struct volume_device *d = handle;
+  return (struct timer){ op, latency != NULL ? clock_now_ns () : 0 };
+}
+
+static int
+end_request (const struct timer *timer, int r)
+{
+  if (latency != NULL)
+    latency_add (latency, timer->op, clock_now_ns () - timer->began_ns);
+  return result_of (r);
+}
+
+static int
+read_bytes (struct volume_device *d, void *buffer, uint64_t count,
+            uint64_t offset)
+{
   char *p = buffer;
   uint64_t left = count;
   int r = 0;
 
-  (void) flags;
   while (left > 0 && r == 0) {
     struct part part = first_part (offset, left);
 
@@ -376,13 +399,24 @@ dm_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
     offset += part.bytes;
     left -= part.bytes;
   }
-  return result_of (r);
+  return r;
+}
+
+static int
+dm_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
+          uint32_t flags)
+{
+  struct timer timer = begin_request (LATENCY_READ);
+
+  (void) flags;
+  return end_request (&timer, read_bytes (handle, buffer, count, offset));
 }
 
 static int
 dm_pwrite (void *handle, const void *buffer, uint32_t count, uint64_t offset,
            uint32_t flags)
 {
+  struct timer timer = begin_request (LATENCY_WRITE);
   struct volume_device *d = handle;
   const char *p = buffer;
   uint64_t left = count;
@@ -403,16 +437,17 @@ dm_pwrite (void *handle, const void *buffer, uint32_t count, uint64_t offset,
     left -= part.bytes;
   }
   range_lock_release (&d->range_lock, &hold);
-  return result_of (r);
+  return end_request (&timer, r);
 }
 
 static int
 dm_flush (void *handle, uint32_t flags)
 {
+  struct timer timer = begin_request (LATENCY_FLUSH);
   struct volume_device *d = handle;
 
   (void) flags;
-  return result_of (target_flush (d->target));
+  return end_request (&timer, target_flush (d->target));
 }
 
 /* Zero the whole sectors of a piece, which come first so that "not fast"
@@ -464,7 +499,10 @@ zero_bytes (struct volume_device *d, uint64_t offset, uint64_t bytes,
 static int
 dm_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  return result_of (zero_bytes (handle, offset, count, bdev_flags_of (flags)));
+  struct timer timer = begin_request (LATENCY_ZERO);
+
+  return end_request (&timer, zero_bytes (handle, offset, count,
+                                          bdev_flags_of (flags)));
 }
 
 /* What is trimmed reads as zeroes, on every leg the same.  Where legs
@@ -473,10 +511,11 @@ dm_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 static int
 dm_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
+  struct timer timer = begin_request (LATENCY_TRIM);
   int r = zero_bytes (handle, offset, count,
                       bdev_flags_of (flags) | BDEV_UNMAP | BDEV_FAST);
 
-  return result_of (r == -EOPNOTSUPP ? 0 : r);
+  return end_request (&timer, r == -EOPNOTSUPP ? 0 : r);
 }
 
 static int
@@ -521,16 +560,17 @@ static int
 dm_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
   char scratch[65536];
+  int r = 0;
 
-  while (count > 0) {
+  (void) flags;
+  while (count > 0 && r == 0) {
     uint32_t n = MIN_OF (count, (uint32_t) sizeof scratch);
 
-    if (dm_pread (handle, scratch, n, offset, flags) == -1)
-      return -1;
+    r = read_bytes (handle, scratch, n, offset);
     offset += n;
     count -= n;
   }
-  return 0;
+  return result_of (r);
 }
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL

@@ -89,6 +89,11 @@ const struct rpc_method control_methods[] = {
     .call = call_methods,
   },
   {
+    .name = "metrics",
+    .text = "Tell all numbers in the text format of Prometheus.",
+    .call = call_metrics,
+  },
+  {
     .name = "snapshot.create",
     .text = "Take a snapshot of the volume as it is now.",
     .params = { { "name", RPC_STRING, true, "its name" },

@@ -130,8 +130,11 @@ check_silence ()
   mapfile -t files < <(house_files_but 'plugin/plugin\.c')
   print='v?f?printf|v?dprintf|f?puts|f?putc|putchar|perror|v?syslog'
   print+='|v?(?:err|warn)x?'
-  calls 'only plugin.c prints' \
-    'std(?:out|err)|'"(?:$print)(?= ?\\()" "${files[@]}"
+  calls 'only plugin.c prints' 'std(?:out|err)' "${files[@]}"
+  # Into memory that grows.
+  mapfile -t files < <(house_files_but 'plugin/(plugin|rpc-metrics)\.c')
+  calls 'only plugin.c prints' "(?:$print)(?= ?\\()" "${files[@]}"
+  mapfile -t files < <(house_files_but 'plugin/plugin\.c')
   calls 'only plugin.c talks to nbdkit' 'nbdkit_\w+' "${files[@]}"
   matches 'only plugin.c talks to nbdkit' '^\s*#\s*include\s*<nbdkit' \
     "${files[@]}"

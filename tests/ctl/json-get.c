@@ -48,8 +48,7 @@ print_keys (const char *path, const json_t *value)
   }
   else if (json_object_size (value) == 0)
     printf ("%s %s\n", path, type_of (value));
-  json_object_foreach ((json_t *) value, key, member)
-  {
+  json_object_foreach ((json_t *) value, key, member) {
     (void) snprintf (below, sizeof below, "%s%s%s", path,
                      path[0] != '\0' ? "." : "", key);
     print_keys (below, member);

@@ -48,8 +48,7 @@ all_in_sync (json_t *root)
   json_t *leg;
   size_t i;
 
-  json_array_foreach (legs, i, leg)
-  {
+  json_array_foreach (legs, i, leg) {
     const char *state = json_string_value (json_object_get (leg, "state"));
 
     if (state == NULL || strcmp (state, "insync") != 0)

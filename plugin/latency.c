@@ -1,0 +1,106 @@
+/* How long requests take: histograms that cost next to nothing to fill.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "latency.h"
+
+#define SHARDS 16
+#define CACHE_LINE 64
+
+struct shard {
+  struct {
+    atomic_ullong buckets[LATENCY_BUCKETS];
+    atomic_ullong sum_ns;
+  } ops[LATENCY_OPS];
+} __attribute__ ((aligned (CACHE_LINE)));
+
+struct latency {
+  struct shard shards[SHARDS];
+};
+
+const char *
+latency_op_name (enum latency_op op)
+{
+  static const char *const names[LATENCY_OPS] = {
+    [LATENCY_READ] = "read",   [LATENCY_WRITE] = "write",
+    [LATENCY_FLUSH] = "flush", [LATENCY_ZERO] = "zero",
+    [LATENCY_TRIM] = "trim",
+  };
+
+  return names[op];
+}
+
+int
+latency_create (struct latency **latency)
+{
+  struct latency *l;
+
+  if (posix_memalign ((void **) &l, CACHE_LINE, sizeof *l) != 0)
+    return -ENOMEM;
+  memset (l, 0, sizeof *l);
+  *latency = l;
+  return 0;
+}
+
+void
+latency_destroy (struct latency *latency)
+{
+  free (latency);
+}
+
+/* The shard of this thread: they are given out in turn. */
+static unsigned
+shard_index (void)
+{
+  static atomic_uint next;
+  static _Thread_local unsigned mine; /* 0: none yet */
+
+  if (mine == 0)
+    mine = atomic_fetch_add_explicit (&next, 1, memory_order_relaxed) % SHARDS +
+           1;
+  return mine - 1;
+}
+
+static unsigned
+bucket_of (uint64_t ns)
+{
+  uint64_t q = ns == 0 ? 0 : (ns - 1) / LATENCY_FIRST_NS;
+  unsigned bucket = q == 0 ? 0 : 64 - (unsigned) __builtin_clzll (q);
+
+  return bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1;
+}
+
+void
+latency_add (struct latency *latency, enum latency_op op, uint64_t ns)
+{
+  struct shard *s = &latency->shards[shard_index ()];
+
+  atomic_fetch_add_explicit (&s->ops[op].buckets[bucket_of (ns)], 1,
+                             memory_order_relaxed);
+  atomic_fetch_add_explicit (&s->ops[op].sum_ns, ns, memory_order_relaxed);
+}
+
+void
+latency_get (struct latency *latency, enum latency_op op,
+             struct latency_counts *counts)
+{
+  unsigned i, j;
+
+  memset (counts, 0, sizeof *counts);
+  for (i = 0; i < SHARDS; ++i) {
+    struct shard *s = &latency->shards[i];
+
+    for (j = 0; j < LATENCY_BUCKETS; ++j)
+      counts->buckets[j] += atomic_load_explicit (&s->ops[op].buckets[j],
+                                                  memory_order_relaxed);
+    counts->sum_ns += atomic_load_explicit (&s->ops[op].sum_ns,
+                                            memory_order_relaxed);
+  }
+}
