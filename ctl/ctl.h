@@ -87,6 +87,8 @@ int run_call (struct ctl *ctl, const struct verb *verb,
 /* The verbs with files of their own. */
 int run_status (struct ctl *ctl, const struct verb *verb,
                 const struct verb_values *values);
+int run_scrub_status (struct ctl *ctl, const struct verb *verb,
+                      const struct verb_values *values);
 int run_snapshot_list (struct ctl *ctl, const struct verb *verb,
                        const struct verb_values *values);
 int run_wait (struct ctl *ctl, const struct verb *verb,

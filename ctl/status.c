@@ -203,6 +203,13 @@ print_status (const struct ctl *ctl, const json_t *status, bool is_line)
   (void) fflush (stdout);
 }
 
+static bool
+is_running (const json_t *status, const char *job)
+{
+  return strcmp (get_text (json_object_get (status, job), "state"),
+                 "running") == 0;
+}
+
 /* Show it again after every change, and every second while something goes
  * on.  Ends when the server does.
  */
@@ -225,8 +232,7 @@ watch (struct ctl *ctl)
     if (is_terminal)
       printf ("\033[H\033[J");
     print_status (ctl, status, !is_terminal);
-    is_quiet = strcmp (get_text (json_object_get (status, "resync"), "state"),
-                       "running") != 0;
+    is_quiet = !is_running (status, "resync") && !is_running (status, "scrub");
     json_decref (status);
     /* All that has happened meanwhile is shown at once. */
     r = client_event (ctl, is_quiet && !is_terminal ? -1 : WATCH_MS, &event);
@@ -277,6 +283,31 @@ run_status (struct ctl *ctl, const struct verb *verb,
   r = exit_of (status);
   json_decref (status);
   return r;
+}
+
+int
+run_scrub_status (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values)
+{
+  json_t *scrub = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+  uint64_t left;
+
+  (void) values;
+  if (scrub == NULL)
+    return EXIT_FAILED;
+  if (ctl->is_json)
+    ctl_print_json (scrub);
+  else {
+    show_progress ("scrub", scrub);
+    printf ("found      %" PRIu64 " sectors that differ, %" PRIu64
+            " copies of sectors repaired\n",
+            get_number (scrub, "mismatches"), get_number (scrub, "repaired"));
+  }
+  left = get_number (scrub, "mismatches");
+  if (get_number (scrub, "repaired") >= left)
+    left = 0;
+  json_decref (scrub);
+  return left > 0 ? EXIT_DEGRADED : EXIT_DONE;
 }
 
 int

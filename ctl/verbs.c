@@ -25,6 +25,16 @@
     .text = "the size of the volume, to check old chunks against" \
   }
 
+#define LEG_ARG \
+  { \
+    .name = "N", .type = ARG_NUMBER, .param = "leg", \
+    .text = "the number of the leg, as 'dmnbd status' shows it" \
+  }
+#define SPEC_ARG \
+  { \
+    .name = "SPEC", .type = ARG_PATH, .param = "spec", \
+    .text = "a file, a block device or an NBD URI" \
+  }
 #define NAME_ARG \
   { \
     .name = "NAME", .type = ARG_STRING, .param = "name", \
@@ -99,6 +109,96 @@ const struct verb verbs[] = {
                 .param = "new_name",
                 .text = "what it is to be called" } },
     .run = run_call,
+  },
+  {
+    .name = "leg add",
+    .method = "leg.add",
+    .text = "add a leg, which is filled in the background",
+    .more = "'dmnbd wait sync' waits until it holds everything.",
+    .args = { SPEC_ARG },
+    .run = run_call,
+  },
+  {
+    .name = "leg fail",
+    .method = "leg.fail",
+    .text = "use a leg no more",
+    .args = { LEG_ARG },
+    .run = run_call,
+  },
+  {
+    .name = "leg rejoin",
+    .method = "leg.rejoin",
+    .text = "use a leg again that has failed",
+    .more = "It gets what it has missed, in the background.",
+    .args = { LEG_ARG },
+    .run = run_call,
+  },
+  {
+    .name = "leg replace",
+    .method = "leg.replace",
+    .text = "put another leg in the place of one",
+    .more = "The old one is given up at once, the new one is filled in the "
+            "background.",
+    .args = { LEG_ARG, SPEC_ARG },
+    .run = run_call,
+  },
+  {
+    .name = "leg remove",
+    .method = "leg.remove",
+    .text = "remove a leg; what it holds is left as it is",
+    .args = { LEG_ARG },
+    .run = run_call,
+  },
+  {
+    .name = "resync start",
+    .method = "resync.start",
+    .text = "go on with the resync now: paused, or waiting for another try",
+    .run = run_call,
+  },
+  {
+    .name = "resync pause",
+    .method = "resync.pause",
+    .text = "pause the resync",
+    .run = run_call,
+  },
+  {
+    .name = "resync resume",
+    .method = "resync.resume",
+    .text = "go on with a resync that is paused",
+    .run = run_call,
+  },
+  {
+    .name = "resync rate",
+    .method = "resync.rate",
+    .text = "limit the copying in the background",
+    .args = { { .name = "RATE",
+                .type = ARG_SIZE,
+                .param = "rate",
+                .text = "bytes a second, such as 50M; 0: no limit" } },
+    .run = run_call,
+  },
+  {
+    .name = "scrub start",
+    .method = "scrub.start",
+    .text = "compare the legs in the background",
+    .args = { { .name = "--repair",
+                .type = ARG_FLAG,
+                .param = "repair",
+                .text = "rewrite what differs" } },
+    .run = run_call,
+  },
+  {
+    .name = "scrub stop",
+    .method = "scrub.stop",
+    .text = "stop the scrub",
+    .run = run_call,
+  },
+  {
+    .name = "scrub status",
+    .method = "scrub.status",
+    .text = "show how far the scrub is, and what it has found",
+    .more = "The exit status is 3 if legs differ.",
+    .run = run_scrub_status,
   },
   {
     .name = "wait",

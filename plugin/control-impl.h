@@ -63,6 +63,28 @@ int call_snapshot_remove (void *context, const json_t *params,
                           struct rpc_result *result);
 int call_snapshot_rename (void *context, const json_t *params,
                           struct rpc_result *result);
+int call_leg_add (void *context, const json_t *params,
+                  struct rpc_result *result);
+int call_leg_fail (void *context, const json_t *params,
+                   struct rpc_result *result);
+int call_leg_rejoin (void *context, const json_t *params,
+                     struct rpc_result *result);
+int call_leg_remove (void *context, const json_t *params,
+                     struct rpc_result *result);
+int call_leg_replace (void *context, const json_t *params,
+                      struct rpc_result *result);
+int call_resync_pause (void *context, const json_t *params,
+                       struct rpc_result *result);
+int call_resync_rate (void *context, const json_t *params,
+                      struct rpc_result *result);
+int call_resync_resume (void *context, const json_t *params,
+                        struct rpc_result *result);
+int call_resync_start (void *context, const json_t *params,
+                       struct rpc_result *result);
+int call_scrub_start (void *context, const json_t *params,
+                      struct rpc_result *result);
+int call_scrub_stop (void *context, const json_t *params,
+                     struct rpc_result *result);
 
 /* From now on CLIENT is sent the events from number NEXT on. */
 void control_subscribe (struct control *control, line_client_t client,
@@ -75,6 +97,7 @@ json_t *control_text_json (const char *text);
 
 /* The status as interface.md has it; NULL: no memory. */
 json_t *control_status_json (const struct volume_status *status);
+json_t *control_scrub_json (const struct volume_status *status);
 json_t *control_snapshots_json (const struct volume_status *status);
 
 /* An event, and that LOST have been missed, as the line that tells them;

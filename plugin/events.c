@@ -31,6 +31,7 @@ event_type_name (enum event_type type)
     [EVENT_RESYNC_STARTED] = "resync.started",
     [EVENT_RESYNC_PROGRESS] = "resync.progress",
     [EVENT_RESYNC_PAUSED] = "resync.paused",
+    [EVENT_RESYNC_RESUMED] = "resync.resumed",
     [EVENT_RESYNC_FINISHED] = "resync.finished",
     [EVENT_SCRUB_STARTED] = "scrub.started",
     [EVENT_SCRUB_FINISHED] = "scrub.finished",

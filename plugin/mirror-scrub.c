@@ -351,6 +351,7 @@ scrub_main (void *arg)
   bool goes_on = true;
   unsigned i;
 
+  mirror_tell (m, MIRROR_SCRUB_BEGINS);
   for (s->sector = 0; goes_on && s->sector < sectors; s->sector += s->count) {
     uint64_t region = s->sector / m->region_sectors;
     uint64_t started_ns = clock_now_ns ();
@@ -367,8 +368,10 @@ scrub_main (void *arg)
             " copies of sectors repaired",
             goes_on ? "ended" : "stopped", (uint64_t) m->scrub_mismatches,
             (uint64_t) m->scrub_repaired);
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->scrub_lock);
+  mutex_lock (&m->scrub_lock);
   m->scrub_is_running = false;
+  mutex_unlock (&m->scrub_lock);
+  mirror_tell (m, MIRROR_SCRUB_ENDS);
 }
 
 /*----- life ------------------------------------------------------------*/

@@ -57,6 +57,8 @@ enum mirror_note {
   MIRROR_RESYNC_GOES_ON, /* a region has been copied, or could not be */
   MIRROR_RESYNC_ENDS,    /* nothing is left to do that can be done */
   MIRROR_FLUSH_FAILED,   /* a flush does, and so will all others */
+  MIRROR_SCRUB_BEGINS,
+  MIRROR_SCRUB_ENDS, /* or is stopped */
 };
 
 /* Called on any thread, with no lock of the mirror held. */

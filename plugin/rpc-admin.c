@@ -7,11 +7,13 @@
 
 #include <config.h>
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "control-impl.h"
 #include "volume-admin-snapshots.h"
+#include "volume-admin.h"
 
 /* What a call has returned: R and WHY, as the answer.  DONE is the message if
  * all went well.
@@ -88,4 +90,150 @@ call_snapshot_rename (void *context, const json_t *params,
   int r = volume_snapshot_rename (volume_of (context), name, new_name, &why);
 
   return answer (result, r, &why, "snapshot %s: renamed to %s", name, new_name);
+}
+
+/*----- legs ------------------------------------------------------------*/
+
+/* A number that is too large for a leg is none either. */
+static unsigned
+leg_of (const json_t *params)
+{
+  uint64_t leg = rpc_number (params, "leg", UINT32_MAX);
+
+  return leg < UINT32_MAX ? (unsigned) leg : UINT32_MAX;
+}
+
+int
+call_leg_add (void *context, const json_t *params, struct rpc_result *result)
+{
+  const char *spec = rpc_string (params, "spec", "");
+  struct volume_why why = { "" };
+  unsigned leg = 0;
+  int r = volume_leg_add (volume_of (context), spec, &leg, &why);
+  int answered = answer (result, r, &why,
+                         "leg %u: %s is added, and being filled", leg, spec);
+
+  if (r == 0 && result->value != NULL)
+    (void) json_object_set_new (result->value, "leg",
+                                json_integer ((json_int_t) leg));
+  return answered;
+}
+
+int
+call_leg_fail (void *context, const json_t *params, struct rpc_result *result)
+{
+  unsigned leg = leg_of (params);
+  struct volume_why why = { "" };
+  int r = volume_leg_fail (volume_of (context), leg, &why);
+
+  return answer (result, r, &why, "leg %u: is not used any more", leg);
+}
+
+int
+call_leg_rejoin (void *context, const json_t *params, struct rpc_result *result)
+{
+  unsigned leg = leg_of (params);
+  struct volume_why why = { "" };
+  int r = volume_leg_rejoin (volume_of (context), leg, &why);
+
+  return answer (result, r, &why,
+                 "leg %u: is used again, and gets what it has missed", leg);
+}
+
+int
+call_leg_remove (void *context, const json_t *params, struct rpc_result *result)
+{
+  unsigned leg = leg_of (params);
+  struct volume_why why = { "" };
+  int r = volume_leg_remove (volume_of (context), leg, &why);
+
+  return answer (result, r, &why,
+                 "leg %u: is removed; its data are as they "
+                 "are",
+                 leg);
+}
+
+int
+call_leg_replace (void *context, const json_t *params,
+                  struct rpc_result *result)
+{
+  const char *spec = rpc_string (params, "spec", "");
+  unsigned leg = leg_of (params);
+  struct volume_why why = { "" };
+  int r = volume_leg_replace (volume_of (context), leg, spec, &why);
+
+  return answer (result, r, &why, "leg %u: is %s now, and being filled", leg,
+                 spec);
+}
+
+/*----- resync and scrub ------------------------------------------------*/
+
+int
+call_resync_start (void *context, const json_t *params,
+                   struct rpc_result *result)
+{
+  struct volume_why why = { "" };
+  int r = volume_resync_start (volume_of (context), &why);
+
+  (void) params;
+  return answer (result, r, &why, "the resync goes on");
+}
+
+int
+call_resync_pause (void *context, const json_t *params,
+                   struct rpc_result *result)
+{
+  struct volume_why why = { "" };
+  int r = volume_resync_pause (volume_of (context), &why);
+
+  (void) params;
+  return answer (result, r, &why, "the resync is paused");
+}
+
+int
+call_resync_resume (void *context, const json_t *params,
+                    struct rpc_result *result)
+{
+  struct volume_why why = { "" };
+  int r = volume_resync_resume (volume_of (context), &why);
+
+  (void) params;
+  return answer (result, r, &why, "the resync goes on");
+}
+
+int
+call_resync_rate (void *context, const json_t *params,
+                  struct rpc_result *result)
+{
+  uint64_t rate = rpc_number (params, "rate", 0);
+  struct volume_why why = { "" };
+  int r = volume_resync_set_rate (volume_of (context), rate, &why);
+
+  if (rate == 0)
+    return answer (result, r, &why, "background copies have no limit now");
+  return answer (result, r, &why,
+                 "background copies are limited to %" PRIu64 " bytes a second",
+                 rate);
+}
+
+int
+call_scrub_start (void *context, const json_t *params,
+                  struct rpc_result *result)
+{
+  enum scrub_mode mode = rpc_bool (params, "repair", false) ? SCRUB_REPAIR
+                                                            : SCRUB_CHECK;
+  struct volume_why why = { "" };
+  int r = volume_scrub_start (volume_of (context), mode, &why);
+
+  return answer (result, r, &why, "the legs are being compared");
+}
+
+int
+call_scrub_stop (void *context, const json_t *params, struct rpc_result *result)
+{
+  struct volume_why why = { "" };
+  int r = volume_scrub_stop (volume_of (context), &why);
+
+  (void) params;
+  return answer (result, r, &why, "the scrub is stopped");
 }

@@ -55,6 +55,14 @@ call_snapshot_list (void *context, const json_t *params,
   return call_with_status (context, control_snapshots_json, result);
 }
 
+static int
+call_scrub_status (void *context, const json_t *params,
+                   struct rpc_result *result)
+{
+  (void) params;
+  return call_with_status (context, control_scrub_json, result);
+}
+
 /* Numbers begin anew with every server: who has seen more than there have
  * been has seen another server's, and gets all of this one's.
  */
@@ -84,6 +92,44 @@ const struct rpc_method control_methods[] = {
     .call = call_events_subscribe,
   },
   {
+    .name = "leg.add",
+    .text = "Add a leg, which is filled in the background.",
+    .params = { { "spec", RPC_STRING, true,
+                  "a file, a block device or an NBD URI" } },
+    .may_block = true,
+    .call = call_leg_add,
+  },
+  {
+    .name = "leg.fail",
+    .text = "Use a leg no more.",
+    .params = { { "leg", RPC_NUMBER, true, "its number" } },
+    .may_block = true,
+    .call = call_leg_fail,
+  },
+  {
+    .name = "leg.rejoin",
+    .text = "Use a leg again that has failed; it gets what it has missed.",
+    .params = { { "leg", RPC_NUMBER, true, "its number" } },
+    .may_block = true,
+    .call = call_leg_rejoin,
+  },
+  {
+    .name = "leg.remove",
+    .text = "Remove a leg; what it holds is left as it is.",
+    .params = { { "leg", RPC_NUMBER, true, "its number" } },
+    .may_block = true,
+    .call = call_leg_remove,
+  },
+  {
+    .name = "leg.replace",
+    .text = "Put another leg in the place of one.",
+    .params = { { "leg", RPC_NUMBER, true, "its number" },
+                { "spec", RPC_STRING, true,
+                  "a file, a block device or an NBD URI" } },
+    .may_block = true,
+    .call = call_leg_replace,
+  },
+  {
     .name = "methods",
     .text = "List the methods that there are, and their parameters.",
     .call = call_methods,
@@ -92,6 +138,49 @@ const struct rpc_method control_methods[] = {
     .name = "metrics",
     .text = "Tell all numbers in the text format of Prometheus.",
     .call = call_metrics,
+  },
+  {
+    .name = "resync.pause",
+    .text = "Pause the resync.",
+    .may_block = true,
+    .call = call_resync_pause,
+  },
+  {
+    .name = "resync.rate",
+    .text = "Limit the copying in the background.",
+    .params = { { "rate", RPC_SIZE, true, "bytes a second; 0: no limit" } },
+    .may_block = true,
+    .call = call_resync_rate,
+  },
+  {
+    .name = "resync.resume",
+    .text = "Go on with a resync that is paused.",
+    .may_block = true,
+    .call = call_resync_resume,
+  },
+  {
+    .name = "resync.start",
+    .text = "Go on with the resync now, paused or waiting.",
+    .may_block = true,
+    .call = call_resync_start,
+  },
+  {
+    .name = "scrub.start",
+    .text = "Compare the legs in the background.",
+    .params = { { "repair", RPC_BOOL, false, "rewrite what differs" } },
+    .may_block = true,
+    .call = call_scrub_start,
+  },
+  {
+    .name = "scrub.status",
+    .text = "Tell how far the scrub is, and what it has found.",
+    .call = call_scrub_status,
+  },
+  {
+    .name = "scrub.stop",
+    .text = "Stop the scrub.",
+    .may_block = true,
+    .call = call_scrub_stop,
   },
   {
     .name = "snapshot.create",

@@ -123,7 +123,7 @@ put_legs (struct text *t, const struct volume_status *status, const char *name,
     uint64_t value;
 
     memcpy (&value, (const char *) &status->legs[i] + offset, sizeof value);
-    sample (t, name, value, "{leg=\"%u\"}", i);
+    sample (t, name, value, "{leg=\"%u\"}", status->legs[i].index);
   }
 }
 
@@ -141,14 +141,15 @@ put_leg_states (struct text *t, const struct volume_status *status)
 
   begin (t, "leg_info", "gauge", "Always 1; what the leg is.");
   for (i = 0; i < status->leg_count; ++i)
-    sample (t, "leg_info", 1, "{leg=\"%u\",spec=\"%s\",write_mostly=\"%s\"}", i,
-            label (status->legs[i].spec, spec),
+    sample (t, "leg_info", 1, "{leg=\"%u\",spec=\"%s\",write_mostly=\"%s\"}",
+            status->legs[i].index, label (status->legs[i].spec, spec),
             status->legs[i].is_write_mostly ? "true" : "false");
   begin (t, "leg_state", "gauge", "1 for the state that the leg is in.");
   for (i = 0; i < status->leg_count; ++i)
     for (j = 0; j < ARRAY_COUNT (states); ++j)
       sample (t, "leg_state", status->legs[i].state == states[j],
-              "{leg=\"%u\",state=\"%s\"}", i, leg_state_name (states[j]));
+              "{leg=\"%u\",state=\"%s\"}", status->legs[i].index,
+              leg_state_name (states[j]));
 }
 
 static void
@@ -165,11 +166,11 @@ put_leg_counters (struct text *t, const struct volume_status *status)
   begin (t, "leg_errors_total", "counter", "Requests that the leg has failed.");
   for (i = 0; i < status->leg_count; ++i) {
     sample (t, "leg_errors_total", status->legs[i].read_errors,
-            "{leg=\"%u\",op=\"read\"}", i);
+            "{leg=\"%u\",op=\"read\"}", status->legs[i].index);
     sample (t, "leg_errors_total", status->legs[i].write_errors,
-            "{leg=\"%u\",op=\"write\"}", i);
+            "{leg=\"%u\",op=\"write\"}", status->legs[i].index);
     sample (t, "leg_errors_total", status->legs[i].flush_errors,
-            "{leg=\"%u\",op=\"flush\"}", i);
+            "{leg=\"%u\",op=\"flush\"}", status->legs[i].index);
   }
 }
 
@@ -188,6 +189,20 @@ put_resync (struct text *t, const struct volume_status *status)
           "What the last resync has copied so far.", status->resync_done_bytes);
   single (t, "resync_size_bytes", "gauge", "What it has to copy in all.",
           status->resync_total_bytes);
+}
+
+static void
+put_scrub (struct text *t, const struct volume_status *status)
+{
+  single (t, "scrub_running", "gauge", "1 while a scrub compares the legs.",
+          status->scrub.is_running);
+  single (t, "scrub_done_bytes", "gauge",
+          "What the last scrub has compared so far.", status->scrub.done_bytes);
+  single (t, "scrub_mismatched_sectors", "gauge",
+          "Sectors in which it has found legs to differ.",
+          status->scrub.mismatches);
+  single (t, "scrub_repaired_sectors", "gauge",
+          "Copies of sectors that it has rewritten.", status->scrub.repaired);
 }
 
 /*----- snapshots -------------------------------------------------------*/
@@ -327,6 +342,7 @@ call_metrics (void *context, const json_t *params, struct rpc_result *result)
   put_leg_states (&t, &status);
   put_leg_counters (&t, &status);
   put_resync (&t, &status);
+  put_scrub (&t, &status);
   put_snapshots (&t, &status);
   put_requests (&t, c);
   put_control (&t, c);

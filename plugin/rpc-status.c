@@ -78,6 +78,17 @@ control_snapshots_json (const struct volume_status *status)
 }
 
 json_t *
+control_scrub_json (const struct volume_status *status)
+{
+  return json_pack ("{s:s, s:I, s:I, s:I, s:I}", "state",
+                    status->scrub.is_running ? "running" : "idle", "done_bytes",
+                    (json_int_t) status->scrub.done_bytes, "total_bytes",
+                    (json_int_t) status->scrub.total_bytes, "mismatches",
+                    (json_int_t) status->scrub.mismatches, "repaired",
+                    (json_int_t) status->scrub.repaired);
+}
+
+json_t *
 control_status_json (const struct volume_status *status)
 {
   json_t *legs = json_array ();
@@ -87,7 +98,7 @@ control_status_json (const struct volume_status *status)
     (void) json_array_append_new (legs, leg_json (&status->legs[i]));
   return json_pack (
     "{s:i, s:{s:I, s:s, s:I, s:o, s:b}, s:o, s:{s:I, s:I, s:I, s:I},"
-    " s:{s:s, s:I, s:I, s:I, s:o}, s:{s:s, s:I, s:I, s:I, s:I}, s:o,"
+    " s:{s:s, s:I, s:I, s:I, s:o}, s:o, s:o,"
     " s:{s:s, s:i}}",
     "version", 1, "volume", "size", (json_int_t) status->size_bytes, "state",
     volume_state_name (status->state), "generation",
@@ -103,10 +114,9 @@ control_status_json (const struct volume_status *status)
     (json_int_t) status->resync_rate, "eta_seconds",
     status->has_eta ? json_integer ((json_int_t) status->eta_seconds)
                     : json_null (),
-    "scrub", "state", "idle", "done_bytes", (json_int_t) 0, "total_bytes",
-    (json_int_t) 0, "mismatches", (json_int_t) 0, "repaired", (json_int_t) 0,
-    "snapshots", control_snapshots_json (status), "server", "version",
-    PACKAGE_VERSION, "pid", (int) getpid ());
+    "scrub", control_scrub_json (status), "snapshots",
+    control_snapshots_json (status), "server", "version", PACKAGE_VERSION,
+    "pid", (int) getpid ());
 }
 
 /*----- events ----------------------------------------------------------*/

@@ -514,7 +514,8 @@ volume_resync_start (struct volume *v, struct volume_why *why)
   if (r < 0)
     return r;
   mirror_get_status (v->mirror, &status);
-  (void) mirror_pause_resync (v->mirror, RESYNC_GO_ON);
+  if (mirror_pause_resync (v->mirror, RESYNC_GO_ON))
+    volume_note_resync (v, EVENT_RESYNC_RESUMED);
   if (!status.is_paused && !mirror_needs_resync (v->mirror))
     return volume_why (why, 1, "all is in sync already");
   mirror_hurry_resync (v->mirror);
@@ -527,6 +528,7 @@ volume_resync_pause (struct volume *v, struct volume_why *why)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
   if (!mirror_pause_resync (v->mirror, RESYNC_PAUSE))
     return volume_why (why, 1, "the resync is paused already");
+  volume_note_resync (v, EVENT_RESYNC_PAUSED);
   return 0;
 }
 
@@ -536,6 +538,7 @@ volume_resync_resume (struct volume *v, struct volume_why *why)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
   if (!mirror_pause_resync (v->mirror, RESYNC_GO_ON))
     return volume_why (why, 1, "the resync is not paused");
+  volume_note_resync (v, EVENT_RESYNC_RESUMED);
   return 0;
 }
 

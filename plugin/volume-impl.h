@@ -137,6 +137,9 @@ void volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
 /* For the mirror: mirror_note_fn. */
 void volume_note (void *opaque, enum mirror_note note);
 
+/* An administrator has paused or resumed the resync. */
+void volume_note_resync (struct volume *v, enum event_type type);
+
 /* Something has happened to the snapshot NAME.  REASON may be NULL. */
 void volume_note_snapshot (struct volume *v, enum event_type type,
                            const char *name, const char *reason);

@@ -14,6 +14,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,6 +237,30 @@ resync_goes_on_locked (struct volume *v)
 }
 
 void
+volume_note_resync (struct volume *v, enum event_type type)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  put_resync_locked (v, type);
+}
+
+static void
+put_scrub (struct volume *v, enum event_type type)
+{
+  struct event event = { .type = type, .has_bytes = true };
+  struct mirror_status mirror;
+
+  mirror_get_status (v->mirror, &mirror);
+  event.done_bytes = mirror.scrub.done_bytes;
+  event.total_bytes = mirror.scrub.total_bytes;
+  if (type == EVENT_SCRUB_FINISHED && mirror.scrub.mismatches > 0)
+    (void) snprintf (event.reason, sizeof event.reason,
+                     "%" PRIu64 " sectors differ, %" PRIu64
+                     " copies of sectors repaired",
+                     mirror.scrub.mismatches, mirror.scrub.repaired);
+  events_put (v->events, &event);
+}
+
+void
 volume_note (void *opaque, enum mirror_note note)
 {
   struct volume *v = opaque;
@@ -263,6 +288,12 @@ volume_note (void *opaque, enum mirror_note note)
     break;
   case MIRROR_FLUSH_FAILED:
     break;
+  case MIRROR_SCRUB_BEGINS:
+    put_scrub (v, EVENT_SCRUB_STARTED);
+    return;
+  case MIRROR_SCRUB_ENDS:
+    put_scrub (v, EVENT_SCRUB_FINISHED);
+    return;
   }
   look_again_locked (v);
 }
@@ -325,6 +356,7 @@ get_mirror (struct volume *v, struct volume_status *status)
     leg->flush_errors = m->flush_errors;
     set_text (leg->reason, sizeof leg->reason, v->look.legs[i].reason);
   }
+  status->scrub = mirror.scrub;
   get_resync (v, &mirror, status);
 }
 

@@ -62,6 +62,7 @@ struct volume_status {
   uint64_t resync_rate; /* bytes a second, of late */
   bool has_eta;
   uint64_t eta_seconds;
+  struct mirror_scrub_status scrub; /* the one that is running, or the last */
   unsigned snapshot_count;
   struct volume_snapshot_status *snapshots; /* newest first */
 };
