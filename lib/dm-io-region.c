@@ -6,6 +6,11 @@
  * than the write.  Where a device can have I/O in flight (bdev_begin), a
  * write to several io_regions goes in rounds: begin the next piece of each
  * such io_region, do meanwhile what blocks, and wait for what was begun.
+ *
+ * The thread would only wait in the end, so of the local disks and direct
+ * files it keeps one for itself.  Its own write wakes it as soon as the disk
+ * has it; the end of one in flight may go through a worker of the kernel, and
+ * on ext4 does.
  */
 
 #include <config.h>
@@ -240,6 +245,27 @@ lane_begin_io (struct lane *lane, bool more)
     lane->error = r;
 }
 
+/* Take the next piece of the memory.  Returns false if it is in too many
+ * pieces.
+ */
+static bool
+lane_take_piece (struct lane *lane, int *iovcnt)
+{
+  struct transfer *t = &lane->transfer;
+
+  lane->piece_bytes = cursor_fill_sectors (&t->memory,
+                                           sector_to_bytes (t->left), lane->iov,
+                                           iovcnt);
+  return lane->piece_bytes > 0;
+}
+
+static void
+lane_end_piece (struct lane *lane)
+{
+  transfer_advance (&lane->transfer, lane->piece_bytes);
+  lane->has_more = lane->transfer.left > 0;
+}
+
 /* Begin the next piece of what RW says. */
 static void
 lane_begin (struct lane *lane, int rw, bool more)
@@ -254,10 +280,7 @@ lane_begin (struct lane *lane, int rw, bool more)
     .count = lane->where->count,
   };
   if (is_transfer (rw)) {
-    lane->piece_bytes = cursor_fill_sectors (&t->memory,
-                                             sector_to_bytes (t->left),
-                                             lane->iov, &lane->io.iovcnt);
-    if (lane->piece_bytes == 0) { /* too scattered */
+    if (!lane_take_piece (lane, &lane->io.iovcnt)) {
       lane->is_blocking = true;
       return;
     }
@@ -280,14 +303,27 @@ lane_do (struct lane *lane, int rw)
                   : do_operation (lane->where, rw, &lane->transfer.memory);
 }
 
+/* Do the next piece of a transfer, blocking. */
+static void
+lane_do_piece (struct lane *lane, int rw)
+{
+  int iovcnt;
+
+  if (!lane_take_piece (lane, &iovcnt)) {
+    lane_do (lane, rw);
+    return;
+  }
+  lane->error = transfer_vector (&lane->transfer, lane->iov, iovcnt);
+  lane_end_piece (lane);
+}
+
 static void
 lane_end (struct lane *lane, int rw)
 {
   lane->is_in_flight = false;
   lane->error = bdev_end (lane->where->bdev, &lane->io);
   if (is_transfer (rw)) {
-    transfer_advance (&lane->transfer, lane->piece_bytes);
-    lane->has_more = lane->transfer.left > 0;
+    lane_end_piece (lane);
     return;
   }
   lane->has_more = false;
@@ -313,16 +349,38 @@ is_any_to_block (const struct lane *lanes, unsigned count)
   return false;
 }
 
-/* Is there another lane behind I that can be begun?  Or else nothing to be
- * done before what was begun is waited for?
+/* The lane that the calling thread keeps for itself: the last of those that
+ * would be on its ring.  COUNT if there is none.
+ */
+static unsigned
+own_lane (const struct lane *lanes, unsigned count, int rw)
+{
+  unsigned i;
+
+  if (!is_transfer (rw))
+    return count;
+  for (i = count; i-- > 0;) {
+    struct bdev_limits limits;
+
+    if (!lanes[i].has_more || !bdev_can_begin (lanes[i].where->bdev))
+      continue;
+    bdev_get_limits (lanes[i].where->bdev, &limits);
+    if (limits.is_direct && !limits.is_remote)
+      return i;
+  }
+  return count;
+}
+
+/* Is there another lane behind I that is to be begun?  Or else nothing to be
+ * done before what was begun is waited for?  OWN: as own_lane says.
  */
 static bool
-may_be_late (const struct lane *lanes, unsigned count, unsigned i)
+may_be_late (const struct lane *lanes, unsigned count, unsigned i, unsigned own)
 {
   for (++i; i < count; ++i)
-    if (lanes[i].has_more && bdev_can_begin (lanes[i].where->bdev))
+    if (i != own && lanes[i].has_more && bdev_can_begin (lanes[i].where->bdev))
       return true;
-  return !is_any_to_block (lanes, count);
+  return own == count && !is_any_to_block (lanes, count);
 }
 
 static void
@@ -335,7 +393,7 @@ flush_lanes (struct lane *lanes, unsigned count)
     lanes[i].has_more = true;
   }
   for (i = 0; i < count; ++i)
-    lane_begin_io (&lanes[i], may_be_late (lanes, count, i));
+    lane_begin_io (&lanes[i], may_be_late (lanes, count, i, count));
   for (i = 0; i < count; ++i)
     if (lanes[i].is_blocking)
       lanes[i].error = bdev_flush (lanes[i].where->bdev);
@@ -350,15 +408,18 @@ flush_lanes (struct lane *lanes, unsigned count)
 static bool
 run_round (struct lane *lanes, unsigned count, int rw)
 {
+  unsigned own = own_lane (lanes, count, rw);
   bool has_more = false;
   unsigned i;
 
   for (i = 0; i < count; ++i)
-    if (lanes[i].has_more)
-      lane_begin (&lanes[i], rw, may_be_late (lanes, count, i));
+    if (lanes[i].has_more && i != own)
+      lane_begin (&lanes[i], rw, may_be_late (lanes, count, i, own));
   for (i = 0; i < count; ++i)
     if (lanes[i].is_blocking)
       lane_do (&lanes[i], rw);
+  if (own < count)
+    lane_do_piece (&lanes[own], rw);
   for (i = 0; i < count; ++i) {
     if (lanes[i].is_in_flight)
       lane_end (&lanes[i], rw);
