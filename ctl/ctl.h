@@ -25,6 +25,7 @@ struct ctl {
   const char *socket; /* -s, or DMNBD_SOCKET; NULL: none */
   const char *dir;    /* -d, or NULL */
   bool is_json;
+  bool wants_dm;         /* status --dm */
   struct client *client; /* connected by client_get */
 };
 
@@ -87,6 +88,8 @@ int run_call (struct ctl *ctl, const struct verb *verb,
 /* The verbs with files of their own. */
 int run_status (struct ctl *ctl, const struct verb *verb,
                 const struct verb_values *values);
+int run_table (struct ctl *ctl, const struct verb *verb,
+               const struct verb_values *values);
 int run_scrub_status (struct ctl *ctl, const struct verb *verb,
                       const struct verb_values *values);
 int run_snapshot_list (struct ctl *ctl, const struct verb *verb,
@@ -104,6 +107,11 @@ int run_cow_info (struct ctl *ctl, const struct verb *verb,
 int run_cow_check (struct ctl *ctl, const struct verb *verb,
                    const struct verb_values *values);
 int run_cow_dump (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values);
+
+int run_log_info (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values);
+int run_log_dump (struct ctl *ctl, const struct verb *verb,
                   const struct verb_values *values);
 
 /* A size that was checked when it was given. */

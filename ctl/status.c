@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "dm.h"
 #include "offline.h"
 #include "show.h"
 
@@ -196,6 +197,8 @@ print_status (const struct ctl *ctl, const json_t *status, bool is_line)
 {
   if (ctl->is_json)
     ctl_print_json (status);
+  else if (ctl->wants_dm)
+    dm_print_status (status);
   else if (is_line)
     show_line (status);
   else
@@ -271,6 +274,7 @@ run_status (struct ctl *ctl, const struct verb *verb,
   json_t *status;
   int r, error = 0;
 
+  ctl->wants_dm = verb_value (verb, values, "--dm") != NULL;
   if (verb_value (verb, values, "--watch") != NULL)
     return watch (ctl);
   if (ctl->dir != NULL && client_try (ctl, &error) == NULL &&
@@ -283,6 +287,21 @@ run_status (struct ctl *ctl, const struct verb *verb,
   r = exit_of (status);
   json_decref (status);
   return r;
+}
+
+int
+run_table (struct ctl *ctl, const struct verb *verb,
+           const struct verb_values *values)
+{
+  json_t *status = get_status (ctl);
+
+  (void) verb;
+  (void) values;
+  if (status == NULL)
+    return EXIT_FAILED;
+  dm_print_table (status);
+  json_decref (status);
+  return EXIT_DONE;
 }
 
 int

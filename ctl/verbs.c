@@ -19,6 +19,11 @@
     .name = "FILE", .type = ARG_STRING, \
     .text = "a snapshot's store, such as DIR/monday.cow" \
   }
+#define LOG_ARG \
+  { \
+    .name = "FILE", .type = ARG_STRING, \
+    .text = "a mirror's dirty log, such as DIR/dirty.log" \
+  }
 #define ORIGIN_SIZE_ARG \
   { \
     .name = "--origin-size", .value = "SIZE", .type = ARG_SIZE, \
@@ -51,8 +56,16 @@ const struct verb verbs[] = {
             "failed.",
     .args = { { .name = "--watch",
                 .type = ARG_FLAG,
-                .text = "show it again whenever something changes" } },
+                .text = "show it again whenever something changes" },
+              { .name = "--dm",
+                .type = ARG_FLAG,
+                .text = "in the words of the kernel's targets" } },
     .run = run_status,
+  },
+  {
+    .name = "table",
+    .text = "print the tables by which the kernel would make the same devices",
+    .run = run_table,
   },
   {
     .name = "snapshot list",
@@ -263,6 +276,21 @@ const struct verb verbs[] = {
             "be ours or the\nkernel's. It is only read.",
     .args = { FILE_ARG, ORIGIN_SIZE_ARG },
     .run = run_cow_dump,
+  },
+  {
+    .name = "log info",
+    .text = "show what is in a mirror's dirty log",
+    .more = "The log may be ours or the kernel's. It is only read.",
+    .args = { LOG_ARG },
+    .run = run_log_info,
+  },
+  {
+    .name = "log dump",
+    .text = "print which regions are dirty in a mirror's dirty log",
+    .more = "A line for each run: first region, count. The log may be ours or "
+            "the kernel's. It\nis only read.",
+    .args = { LOG_ARG },
+    .run = run_log_dump,
   },
   { .name = NULL },
 };

@@ -105,6 +105,8 @@ put_volume (struct text *t, const struct control *c,
   single (t, "regions_in_sync", "gauge",
           "Those that are the same on all legs in use.",
           status->regions_in_sync);
+  single (t, "regions_dirty", "gauge",
+          "Those that a crash now would have copied again.", status->log.dirty);
   single (t, "region_size_bytes", "gauge", "The size of a region.",
           status->region_bytes);
 }
@@ -135,7 +137,7 @@ static void
 put_leg_states (struct text *t, const struct volume_status *status)
 {
   static const enum leg_state states[] = { LEG_IN_SYNC, LEG_RECOVERING,
-                                           LEG_FAILED };
+                                           LEG_FAILED, LEG_MISSING };
   char spec[LABEL_BYTES];
   unsigned i, j;
 
@@ -189,6 +191,17 @@ put_resync (struct text *t, const struct volume_status *status)
           "What the last resync has copied so far.", status->resync_done_bytes);
   single (t, "resync_size_bytes", "gauge", "What it has to copy in all.",
           status->resync_total_bytes);
+}
+
+static void
+put_log (struct text *t, const struct volume_status *status)
+{
+  single (t, "log_lost", "gauge", "1 if the dirty log cannot be written.",
+          status->log_is_lost);
+  single (t, "log_writes_total", "counter", "Writes to the dirty log.",
+          status->log.writes);
+  single (t, "log_flushes_total", "counter", "Flushes of the dirty log.",
+          status->log.flushes);
 }
 
 static void
@@ -342,6 +355,7 @@ call_metrics (void *context, const json_t *params, struct rpc_result *result)
   put_leg_states (&t, &status);
   put_leg_counters (&t, &status);
   put_resync (&t, &status);
+  put_log (&t, &status);
   put_scrub (&t, &status);
   put_snapshots (&t, &status);
   put_requests (&t, c);

@@ -50,16 +50,17 @@ leg_json (const struct volume_leg_status *leg)
 static json_t *
 snapshot_json (const struct volume_snapshot_status *s)
 {
-  return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s,"
-                    " s:i}",
+  return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I,"
+                    " s:s, s:i}",
                     "name", s->name, "state", s->state, "reason",
                     control_text_json (s->reason), "created", s->created,
                     "read_only", (int) s->is_read_only, "chunk_size",
                     (json_int_t) s->chunk_bytes, "chunks",
                     (json_int_t) s->chunks, "used_bytes",
                     (json_int_t) s->used_bytes, "store_bytes",
-                    (json_int_t) s->store_bytes, "origin", s->origin, "clients",
-                    (int) s->clients);
+                    (json_int_t) s->store_bytes, "metadata_bytes",
+                    (json_int_t) s->metadata_bytes, "origin", s->origin,
+                    "clients", (int) s->clients);
 }
 
 json_t *
@@ -88,35 +89,61 @@ control_scrub_json (const struct volume_status *status)
                     (json_int_t) status->scrub.repaired);
 }
 
-json_t *
-control_status_json (const struct volume_status *status)
+static json_t *
+volume_json (const struct volume_status *status)
+{
+  return json_pack ("{s:I, s:s, s:I, s:o, s:b}", "size",
+                    (json_int_t) status->size_bytes, "state",
+                    volume_state_name (status->state), "generation",
+                    (json_int_t) status->generation, "meta",
+                    control_text_json (status->meta), "read_only",
+                    (int) status->is_read_only);
+}
+
+static json_t *
+legs_json (const struct volume_status *status)
 {
   json_t *legs = json_array ();
   unsigned i;
 
   for (i = 0; i < status->leg_count; ++i)
     (void) json_array_append_new (legs, leg_json (&status->legs[i]));
+  return legs;
+}
+
+static json_t *
+regions_json (const struct volume_status *status)
+{
+  return json_pack ("{s:I, s:I, s:I, s:I}", "size",
+                    (json_int_t) status->region_bytes, "total",
+                    (json_int_t) status->regions_total, "insync",
+                    (json_int_t) status->regions_in_sync, "dirty",
+                    (json_int_t) status->log.dirty);
+}
+
+static json_t *
+resync_json (const struct volume_status *status)
+{
+  return json_pack ("{s:s, s:I, s:I, s:I, s:o}", "state",
+                    resync_state_name (status->resync), "done_bytes",
+                    (json_int_t) status->resync_done_bytes, "total_bytes",
+                    (json_int_t) status->resync_total_bytes, "rate",
+                    (json_int_t) status->resync_rate, "eta_seconds",
+                    status->has_eta
+                      ? json_integer ((json_int_t) status->eta_seconds)
+                      : json_null ());
+}
+
+json_t *
+control_status_json (const struct volume_status *status)
+{
   return json_pack (
-    "{s:i, s:{s:I, s:s, s:I, s:o, s:b}, s:o, s:{s:I, s:I, s:I, s:I},"
-    " s:{s:s, s:I, s:I, s:I, s:o}, s:o, s:o,"
-    " s:{s:s, s:i}}",
-    "version", 1, "volume", "size", (json_int_t) status->size_bytes, "state",
-    volume_state_name (status->state), "generation",
-    (json_int_t) status->generation, "meta", control_text_json (status->meta),
-    "read_only", (int) status->is_read_only, "legs", legs, "regions", "size",
-    (json_int_t) status->region_bytes, "total",
-    (json_int_t) status->regions_total, "insync",
-    (json_int_t) status->regions_in_sync, "dirty",
-    (json_int_t) (status->regions_total - status->regions_in_sync), "resync",
-    "state", resync_state_name (status->resync), "done_bytes",
-    (json_int_t) status->resync_done_bytes, "total_bytes",
-    (json_int_t) status->resync_total_bytes, "rate",
-    (json_int_t) status->resync_rate, "eta_seconds",
-    status->has_eta ? json_integer ((json_int_t) status->eta_seconds)
-                    : json_null (),
-    "scrub", control_scrub_json (status), "snapshots",
-    control_snapshots_json (status), "server", "version", PACKAGE_VERSION,
-    "pid", (int) getpid ());
+    "{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:s, s:b}, s:{s:s, s:i}}",
+    "version", 1, "volume", volume_json (status), "legs", legs_json (status),
+    "regions", regions_json (status), "resync", resync_json (status), "scrub",
+    control_scrub_json (status), "snapshots", control_snapshots_json (status),
+    "log", "type", status->log.type, "lost", (int) status->log_is_lost,
+    "server", "version", PACKAGE_VERSION, "pid", (int) getpid ());
 }
 
 /*----- events ----------------------------------------------------------*/

@@ -357,6 +357,8 @@ get_mirror (struct volume *v, struct volume_status *status)
     set_text (leg->reason, sizeof leg->reason, v->look.legs[i].reason);
   }
   status->scrub = mirror.scrub;
+  status->log = mirror.log;
+  status->log_is_lost = mirror.log_is_lost;
   get_resync (v, &mirror, status);
 }
 
@@ -419,6 +421,7 @@ get_snapshot (struct volume *v, unsigned index, const char *origin,
   s->chunks = status.chunks;
   s->used_bytes = sector_to_bytes (status.used_sectors);
   s->store_bytes = sector_to_bytes (status.store_sectors);
+  s->metadata_bytes = sector_to_bytes (status.metadata_sectors);
   return 0;
 }
 

@@ -44,7 +44,7 @@ struct volume_snapshot_status {
   const char *state; /* valid, overflow, invalid, removing, merging */
   bool is_read_only;
   uint64_t chunk_bytes, chunks;
-  uint64_t used_bytes, store_bytes;
+  uint64_t used_bytes, store_bytes, metadata_bytes;
   unsigned clients; /* that have it open */
 };
 
@@ -62,6 +62,8 @@ struct volume_status {
   uint64_t resync_rate; /* bytes a second, of late */
   bool has_eta;
   uint64_t eta_seconds;
+  struct dirty_log_status log;
+  bool log_is_lost;                 /* it cannot be written any more */
   struct mirror_scrub_status scrub; /* the one that is running, or the last */
   unsigned snapshot_count;
   struct volume_snapshot_status *snapshots; /* newest first */
