@@ -299,6 +299,9 @@ leg_get_in_sync (struct mirror *m, struct leg *leg)
 void mirror_set_leg_state (struct mirror *m, unsigned leg,
                            enum leg_state state);
 
+/* What clients have done so far: while it rises they are busy. */
+uint64_t mirror_count_requests (struct mirror *m);
+
 /* How many legs are in sync.  For a decision the caller holds state_lock. */
 unsigned mirror_count_in_sync (struct mirror *m);
 

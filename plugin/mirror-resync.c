@@ -1,16 +1,20 @@
 /* The resync: copies regions that are not in sync from the primary.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * One thread goes over the regions that are not in sync, one after the
- * other: writes to the region are kept out, kcopyd copies it from the
- * primary to all other legs in use, and it counts as in sync.  A region
+ * One thread goes over the regions that are not in sync, and has some of
+ * them copied at once: writes to a region are kept out, kcopyd copies it from
+ * the primary to all other legs in use, and it counts as in sync.  A region
  * that cannot be read stays out of sync and is tried again later; a leg
  * that is recovering and cannot be written fails.  When all regions are in
  * sync, all legs are flushed, and those that were recovering are recorded
  * as in sync.  Then the thread waits: a write that fails on all legs puts
- * a region out of sync again.
+ * a region out of sync again.  Meanwhile it cleans the dirty log.
+ *
+ * The pace is that of regions: what is held back has not begun, for a region
+ * that is being copied keeps writers out.
  *
  * Locks: resync_lock is a leaf; the thread holds no lock while it copies.
+ * Regions are held in rising order.
  */
 
 #include <config.h>
@@ -18,6 +22,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "bits.h"
 #include "clock.h"
@@ -25,47 +30,74 @@
 #include "log-sink.h"
 #include "mirror-impl.h"
 
-/* Two parts of a job in flight: one is read while the other is written. */
-#define RESYNC_PAGES \
-  (2 * (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
+/* At most so many regions are copied at once, and so many bytes, if it is more
+ * than one region.
+ */
+#define RESYNC_COPIES KCOPYD_RESERVED_JOBS
+#define RESYNC_BYTES (8U << 20)
 
-/* One copy that is waited for. */
+/* Parts of jobs in flight: some are read while others are written. */
+#define RESYNC_PARTS 8
+#define RESYNC_PAGES \
+  (RESYNC_PARTS * \
+   (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
+
+/* While clients are busy one region is copied at a time, and then the resync
+ * rests so many times as long as that took, but not longer than so.
+ */
+#define RESYNC_REST_FACTOR 3
+#define RESYNC_REST_MAX_NS (NS_PER_SECOND / 4)
+
+/* One region on its way. */
 struct region_copy {
   struct mirror *m;
-  bool is_done;
+  bool is_used;
+  bool is_done; /* under resync_lock */
+  bool is_over; /* and it is in sync and let go already */
+  uint64_t region;
+  uint64_t begun_ns;
+  uint64_t requests; /* of clients, up to then */
+  unsigned primary;
+  unsigned num_dests;
+  unsigned legs[MIRROR_MAX_LEGS];
+  struct io_region from;
+  struct io_region dests[MIRROR_MAX_LEGS];
   int read_err;
   unsigned write_err;
 };
 
+/* One time over all regions. */
+struct pass {
+  struct mirror *m;
+  uint64_t *clean_ns;
+  uint64_t started_ns;
+  uint64_t begun_bytes;
+  uint64_t next_region;
+  uint64_t rest_until_ns;
+  bool is_busy; /* clients were: then one copy at a time */
+  unsigned in_flight;
+  struct region_copy copies[RESYNC_COPIES];
+};
+
+/* On kcopyd's thread. */
 static void
 region_copied (int read_err, unsigned write_err, void *context)
 {
   struct region_copy *copy = context;
   struct mirror *m = copy->m;
 
+  /* The usual case: whoever waits for the region need not wait for the
+   * resync's thread.
+   */
+  if (read_err == 0 && write_err == 0) {
+    region_hash_recovery_end (m->regions, copy->region, true);
+    copy->is_over = true;
+  }
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
   copy->read_err = read_err;
   copy->write_err = write_err;
   copy->is_done = true;
   cond_broadcast (&m->resync_wake);
-}
-
-static int
-copy_and_wait (struct mirror *m, struct io_region *from, unsigned num_dests,
-               struct io_region *dests, struct region_copy *copy)
-{
-  /* All of it, after an error too: a leg that fails must not leave another
-   * one with half a region.
-   */
-  int r = kcopyd_copy (m->kcopyd, from, num_dests, dests,
-                       1U << KCOPYD_IGNORE_ERROR, region_copied, copy);
-
-  if (r < 0)
-    return r;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
-  while (!copy->is_done)
-    cond_wait (&m->resync_wake, &m->resync_lock);
-  return 0;
 }
 
 /* True if the whole io_region is a hole on its device. */
@@ -124,49 +156,92 @@ drop_failed_legs (struct mirror *m, const unsigned *legs,
   return ok;
 }
 
-/* Make REGION the same on all legs in use.  Writes to it are kept out. */
-static bool
-recover_region (struct mirror *m, uint64_t region)
+/*----- one region ------------------------------------------------------*/
+
+/* From where to where, now that writes to the region are kept out. */
+static void
+choose_legs (struct region_copy *copy)
 {
-  unsigned primary = mirror_primary (m);
-  struct region_copy copy = { .m = m };
-  struct io_region from = { .bdev = m->legs[primary].bdev };
-  struct io_region dests[MIRROR_MAX_LEGS];
-  unsigned legs[MIRROR_MAX_LEGS];
-  unsigned num_dests = 0, i;
+  struct mirror *m = copy->m;
+  unsigned i;
 
-  region_hash_region_range (m->regions, region, &from.sector, &from.count);
+  copy->primary = mirror_primary (m);
+  copy->from.bdev = m->legs[copy->primary].bdev;
+  copy->num_dests = 0;
+  region_hash_region_range (m->regions, copy->region, &copy->from.sector,
+                            &copy->from.count);
   for (i = 0; i < m->leg_count; ++i) {
-    if (i == primary || !leg_is_used (&m->legs[i]))
+    if (i == copy->primary || !leg_is_used (&m->legs[i]))
       continue;
-    legs[num_dests] = i;
-    dests[num_dests] = from;
-    dests[num_dests++].bdev = m->legs[i].bdev;
+    copy->legs[copy->num_dests] = i;
+    copy->dests[copy->num_dests] = copy->from;
+    copy->dests[copy->num_dests++].bdev = m->legs[i].bdev;
   }
-  if (num_dests == 0)
-    return true;
+}
 
-  if (is_hole (&from))
-    zero_dests (num_dests, dests, &copy.write_err);
-  else {
-    int r = copy_and_wait (m, &from, num_dests, dests, &copy);
+/* Begin to make REGION the same on all legs in use. */
+static void
+begin_copy (struct pass *p, uint64_t region)
+{
+  struct region_copy *copy = p->copies;
+  struct mirror *m = p->m;
+  int r = 0;
 
-    if (r < 0) {
-      log_error ("mirror: resync at %" PRIu64 " is put off: %s",
-                 sector_to_bytes (from.sector), errno_text (r));
-      return false;
-    }
+  while (copy->is_used)
+    copy++;
+  memset (copy, 0, sizeof *copy);
+  copy->m = m;
+  copy->region = region;
+  copy->is_used = true;
+  p->in_flight++;
+  region_hash_recovery_begin (m->regions, region);
+  copy->begun_ns = clock_now_ns ();
+  copy->requests = mirror_count_requests (m);
+  choose_legs (copy);
+  p->begun_bytes += sector_to_bytes (copy->from.count);
+  if (copy->num_dests == 0)
+    copy->is_done = true;
+  else if (is_hole (&copy->from)) {
+    zero_dests (copy->num_dests, copy->dests, &copy->write_err);
+    copy->is_done = true;
   }
-  if (copy.read_err) {
-    atomic_fetch_add (&m->legs[primary].read_errors, 1);
+  else
+    /* All of it, after an error too: a leg that fails must not leave another
+     * one with half a region.
+     */
+    r = kcopyd_copy (m->kcopyd, &copy->from, copy->num_dests, copy->dests,
+                     1U << KCOPYD_IGNORE_ERROR, region_copied, copy);
+  if (r < 0) {
+    log_error ("mirror: resync at %" PRIu64 " is put off: %s",
+               sector_to_bytes (copy->from.sector), errno_text (r));
+    region_hash_recovery_end (m->regions, region, false);
+    copy->is_done = copy->is_over = true;
+  }
+}
+
+/* It has been copied, or not. */
+static void
+end_copy (struct region_copy *copy)
+{
+  struct mirror *m = copy->m;
+  bool recovered = false;
+
+  if (copy->is_over)
+    return;
+  if (copy->read_err) {
+    atomic_fetch_add (&m->legs[copy->primary].read_errors, 1);
     log_error ("mirror: leg %u (%s): resync read of %" PRIu64
                " bytes at %" PRIu64 " failed; the region stays out of sync",
-               primary, m->legs[primary].name, sector_to_bytes (from.count),
-               sector_to_bytes (from.sector));
-    return false;
+               copy->primary, m->legs[copy->primary].name,
+               sector_to_bytes (copy->from.count),
+               sector_to_bytes (copy->from.sector));
   }
-  return drop_failed_legs (m, legs, dests, copy.write_err);
+  else
+    recovered = drop_failed_legs (m, copy->legs, copy->dests, copy->write_err);
+  region_hash_recovery_end (m->regions, copy->region, recovered);
 }
+
+/*----- the pace --------------------------------------------------------*/
 
 /* So long may BYTES take at RATE, in ns. */
 static uint64_t
@@ -180,25 +255,34 @@ time_for (uint64_t rate, uint64_t bytes)
                      (double) NS_PER_SECOND);
 }
 
-/* Wait until copying may go on at the set rate.  Returns false when the
- * resync is to stop.
- */
-static bool
-may_go_on (struct mirror *m, uint64_t started_ns, uint64_t done_bytes)
+/* COPY has ended.  Rest if clients have been busy meanwhile. */
+static void
+yield_to_clients (struct pass *p, const struct region_copy *copy)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
-  while (!m->resync_must_stop) {
-    uint64_t until = started_ns + time_for (m->resync_rate, done_bytes);
+  uint64_t now_ns = clock_now_ns ();
 
-    if (m->resync_is_paused)
-      cond_wait (&m->resync_wake, &m->resync_lock);
-    else if (clock_now_ns () < until)
-      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until);
-    else
-      break;
-  }
-  return !m->resync_must_stop;
+  p->is_busy = mirror_count_requests (p->m) != copy->requests;
+  if (p->is_busy)
+    p->rest_until_ns = now_ns +
+                       MIN_OF ((now_ns - copy->begun_ns) * RESYNC_REST_FACTOR,
+                               RESYNC_REST_MAX_NS);
 }
+
+/* When the next copy may begin; UINT64_MAX: not before one has ended. */
+static uint64_t
+next_begin_ns (const struct pass *p)
+{
+  struct mirror *m = p->m;
+  uint64_t depth = RESYNC_BYTES / sector_to_bytes (m->region_sectors);
+
+  depth = p->is_busy ? 1 : MIN_OF (MAX_OF (depth, 1), RESYNC_COPIES);
+  if (p->in_flight >= depth)
+    return UINT64_MAX;
+  return MAX_OF (p->rest_until_ns,
+                 p->started_ns + time_for (m->resync_rate, p->begun_bytes));
+}
+
+/*----- all regions -----------------------------------------------------*/
 
 /* All regions are in sync in memory: make it so on disk, and say so.  What
  * has changed meanwhile puts it off.
@@ -259,27 +343,72 @@ has_work (struct mirror *m)
          region_hash_region_count (m->regions);
 }
 
-/* Go over all regions once. */
+/* Take the copies that are done.  The caller holds resync_lock, which is let
+ * go meanwhile.
+ */
 static void
-resync_pass (struct mirror *m, uint64_t *clean_ns)
+take_done_locked (struct pass *p)
 {
-  uint64_t started_ns = clock_now_ns ();
-  uint64_t done_bytes = 0;
-  uint64_t region;
+  struct mirror *m = p->m;
+  unsigned i;
 
-  for (region = 0; may_go_on (m, started_ns, done_bytes) &&
-                   region_hash_next_nosync (m->regions, &region);
-       ++region) {
-    sector_t sector, count;
-    bool recovered;
+  for (i = 0; i < RESYNC_COPIES; ++i) {
+    struct region_copy *copy = &p->copies[i];
 
-    region_hash_recovery_begin (m->regions, region);
-    recovered = recover_region (m, region);
-    region_hash_recovery_end (m->regions, region, recovered);
-    region_hash_region_range (m->regions, region, &sector, &count);
-    done_bytes += sector_to_bytes (count);
+    if (!copy->is_used || !copy->is_done)
+      continue;
+    mutex_unlock (&m->resync_lock);
+    end_copy (copy);
+    copy->is_used = false;
+    p->in_flight--;
+    yield_to_clients (p, copy);
     mirror_tell (m, MIRROR_RESYNC_GOES_ON);
-    mirror_clean_log_lazily (m, clean_ns);
+    mutex_lock (&m->resync_lock);
+  }
+}
+
+static bool
+any_is_done (const struct pass *p)
+{
+  unsigned i;
+
+  for (i = 0; i < RESYNC_COPIES; ++i)
+    if (p->copies[i].is_used && p->copies[i].is_done)
+      return true;
+  return false;
+}
+
+/* Go over all regions once, until all have been tried, or the resync is paused
+ * or to stop: then until what has begun has ended.
+ */
+static void
+resync_pass (struct pass *p)
+{
+  struct mirror *m = p->m;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  for (;;) {
+    bool may_begin = !m->resync_must_stop && !m->resync_is_paused &&
+                     region_hash_next_nosync (m->regions, &p->next_region);
+    uint64_t until_ns = UINT64_MAX;
+
+    take_done_locked (p);
+    if (may_begin)
+      until_ns = next_begin_ns (p);
+    else if (p->in_flight == 0)
+      break;
+    if (clock_now_ns () >= until_ns) {
+      mutex_unlock (&m->resync_lock);
+      begin_copy (p, p->next_region++);
+      mirror_clean_log_lazily (m, p->clean_ns);
+      mutex_lock (&m->resync_lock);
+    }
+    else if (any_is_done (p))
+      continue;
+    else if (until_ns == UINT64_MAX)
+      cond_wait (&m->resync_wake, &m->resync_lock);
+    else
+      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until_ns);
   }
 }
 
@@ -324,6 +453,14 @@ wait_for_work (struct mirror *m, uint64_t not_before_ns, uint64_t *clean_ns)
 #define RETRY_MIN_NS NS_PER_SECOND
 #define RETRY_MAX_NS (300 * NS_PER_SECOND)
 
+/* True if the resync is to go on. */
+static bool
+is_on (struct mirror *m)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  return !m->resync_must_stop && !m->resync_is_paused;
+}
+
 static void
 resync_main (void *arg)
 {
@@ -334,17 +471,23 @@ resync_main (void *arg)
   bool has_begun = false;
 
   while (wait_for_work (m, not_before_ns, &clean_ns)) {
+    struct pass pass = {
+      .m = m,
+      .clean_ns = &clean_ns,
+      .started_ns = clock_now_ns (),
+    };
+
     if (!has_begun)
       mirror_tell (m, MIRROR_RESYNC_BEGINS);
     has_begun = true;
-    resync_pass (m, &clean_ns);
+    resync_pass (&pass);
     if (mirror_is_clean (m))
       finish_resync (m);
     if (!has_work (m)) {
       mirror_tell (m, MIRROR_RESYNC_ENDS);
       has_begun = false;
     }
-    if (!has_begun || !may_go_on (m, 0, 0)) {
+    if (!has_begun || !is_on (m)) {
       not_before_ns = 0;
       retry_ns = RETRY_MIN_NS;
       continue;

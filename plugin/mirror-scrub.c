@@ -305,18 +305,6 @@ scrub_piece (struct scrub *s, uint64_t region)
 
 /*----- at its pace -----------------------------------------------------*/
 
-/* What clients have done so far. */
-static uint64_t
-count_client_requests (struct mirror *m)
-{
-  uint64_t n = 0;
-  unsigned i;
-
-  for (i = 0; i < m->leg_count; ++i)
-    n += m->legs[i].reads + m->legs[i].writes;
-  return n;
-}
-
 /* Rest after a piece that was begun at STARTED_NS: for clients, and for the
  * rate.  Returns false when the scrub is to stop.
  */
@@ -325,7 +313,7 @@ rest (struct scrub *s, uint64_t started_ns)
 {
   struct mirror *m = s->m;
   uint64_t rate = m->resync_rate, now = clock_now_ns (), until = 0;
-  uint64_t requests = count_client_requests (m);
+  uint64_t requests = mirror_count_requests (m);
 
   if (requests != s->client_requests)
     until = now +
@@ -392,7 +380,7 @@ mirror_scrub_start (struct mirror *mirror, enum scrub_mode mode)
     return -ENOMEM;
   s->m = mirror;
   s->mode = mode;
-  s->client_requests = count_client_requests (mirror);
+  s->client_requests = mirror_count_requests (mirror);
   memset (s->ranges, 0, sizeof s->ranges);
   mirror->scrub_mismatches = mirror->scrub_repaired = 0;
   mutex_lock (&mirror->scrub_lock);

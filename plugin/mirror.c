@@ -137,6 +137,17 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
   return 0;
 }
 
+uint64_t
+mirror_count_requests (struct mirror *m)
+{
+  uint64_t n = 0;
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    n += m->legs[i].reads + m->legs[i].writes;
+  return n;
+}
+
 unsigned
 mirror_primary (struct mirror *m)
 {

@@ -65,10 +65,76 @@ START_TEST (resync_copies_what_differs)
   fault_bdev_heal (rig.disks[1]);
   fault_trace_reset (rig.trace);
   resync_once (&rig);
-  assert_trace (&rig, FAULT_READ | FAULT_WRITE | FAULT_ZERO | FAULT_DISCARD,
-                "leg0 read 32+16, leg1 write 32+16, leg0 read 240+10, "
-                "leg1 write 240+10");
+  assert_sorted_trace (&rig,
+                       FAULT_READ | FAULT_WRITE | FAULT_ZERO | FAULT_DISCARD,
+                       "leg0 read 240+10, leg0 read 32+16, "
+                       "leg1 write 240+10, leg1 write 32+16");
   ck_assert (mirror_is_clean (rig.mirror));
+  assert_equal_legs (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* Several regions at once; each lets writers in as soon as it is copied. */
+START_TEST (regions_are_copied_side_by_side)
+{
+  struct rig rig;
+  unsigned char data[SECTOR_SIZE];
+  struct call early, late;
+
+  rig_create (&rig, 2);
+  rig.params.states[1] = LEG_RECOVERING;
+  rig_open_unequal (&rig);
+  fill_pattern (data, 7, 0, 1);
+  /* The one that was begun first is the last. */
+  fault_bdev_gate_shut (rig.disks[1], FAULT_WRITE, 0, 1);
+  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+  fault_bdev_gate_wait (rig.disks[1], 1);
+  wait_until (status_of (&rig).regions_in_sync == REGIONS - 1);
+  early = (struct call){ .target = rig.target,
+                         .buffer = data,
+                         .sector = 5 * REGION,
+                         .count = 1,
+                         .op = 'w' };
+  late = early;
+  late.sector = 1;
+  call_start (&late);
+  call_start (&early);
+  ck_assert_int_eq (call_join (&early), 0);
+  ck_assert (!atomic_load (&late.is_done));
+  fault_bdev_gate_open (rig.disks[1]);
+  ck_assert_int_eq (call_join (&late), 0);
+  wait_for_resync (&rig);
+  mirror_stop_resync (rig.mirror);
+  ck_assert_int_eq (state_of (&rig, 1), LEG_IN_SYNC);
+  assert_equal_legs (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+START_TEST (clients_leave_one_copy_at_a_time)
+{
+  struct rig rig;
+  unsigned i;
+
+  rig_create (&rig, 2);
+  rig.params.states[1] = LEG_RECOVERING;
+  rig_open_unequal (&rig);
+  fault_bdev_gate_shut (rig.disks[1], FAULT_WRITE, 0, 0);
+  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+  fault_bdev_gate_wait (rig.disks[1], AT_ONCE);
+  ck_assert_int_eq (read_one (&rig, 0), 0);
+  fault_bdev_gate_pass (rig.disks[1], AT_ONCE);
+  for (i = AT_ONCE; i < REGIONS - 1; ++i) {
+    fault_bdev_gate_wait (rig.disks[1], 1);
+    short_wait ();
+    ck_assert_uint_eq (fault_bdev_gate_waiting (rig.disks[1]), 1);
+    ck_assert_int_eq (read_one (&rig, 0), 0);
+    fault_bdev_gate_pass (rig.disks[1], 1);
+  }
+  fault_bdev_gate_open (rig.disks[1]);
+  wait_for_resync (&rig);
+  mirror_stop_resync (rig.mirror);
   assert_equal_legs (&rig);
   rig_destroy (&rig);
 }
@@ -267,9 +333,9 @@ START_TEST (holes_stay_holes)
   rig.params.is_in_sync = false;
   rig_open (&rig);
   resync_once (&rig);
-  assert_trace (&rig, FAULT_WRITE | FAULT_ZERO | FAULT_DISCARD,
-                "leg1 zero 0+16 unmap, leg1 zero 16+16 unmap, "
-                "leg1 write 32+16, leg1 zero 48+16 unmap");
+  assert_sorted_trace (&rig, FAULT_WRITE | FAULT_ZERO | FAULT_DISCARD,
+                       "leg1 write 32+16, leg1 zero 0+16 unmap, "
+                       "leg1 zero 16+16 unmap, leg1 zero 48+16 unmap");
   assert_equal_legs (&rig);
   bdev = fault_bdev_open (rig.disks[1], 0);
   ck_assert_int_eq (bdev_extent (bdev, 0, SECTORS, &extent), 0);
@@ -310,10 +376,10 @@ START_TEST (resync_can_be_stopped_and_goes_on)
 
   rig_create (&rig, 2);
   rig_open_unequal (&rig);
-  fault_bdev_gate_shut (rig.disks[0], FAULT_READ, 3 * REGION, REGION);
+  fault_bdev_gate_shut (rig.disks[0], FAULT_READ, 0, 0);
   ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
-  fault_bdev_gate_wait (rig.disks[0], 1);
-  ck_assert_uint_eq (status_of (&rig).regions_in_sync, 3);
+  fault_bdev_gate_wait (rig.disks[0], AT_ONCE);
+  ck_assert_uint_eq (status_of (&rig).regions_in_sync, 0);
   ck_assert (status_of (&rig).is_resyncing);
   ck_assert_int_eq (thread_start (&stopper, "stop", stop_main, rig.mirror), 0);
   short_wait ();
@@ -321,7 +387,7 @@ START_TEST (resync_can_be_stopped_and_goes_on)
   thread_join (&stopper);
   ck_assert (!status_of (&rig).is_resyncing);
   done = status_of (&rig).regions_in_sync;
-  ck_assert_uint_ge (done, 4); /* the region it was at is finished */
+  ck_assert_uint_ge (done, AT_ONCE); /* what it was at is finished */
   fault_trace_reset (rig.trace);
   resync_once (&rig);
   ck_assert (mirror_is_clean (rig.mirror));
@@ -583,6 +649,8 @@ main (void)
   const TTest *const tests[] = {
     resync_makes_legs_equal,
     resync_copies_what_differs,
+    regions_are_copied_side_by_side,
+    clients_leave_one_copy_at_a_time,
     what_cannot_be_read_stays_out_of_sync,
     what_cannot_be_written_drops_its_leg,
     a_leg_that_fails_leaves_no_other_half_filled,
