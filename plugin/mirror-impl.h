@@ -22,6 +22,9 @@ struct leg {
   _Atomic int state; /* enum leg_state; changed under the mirror's lock */
   atomic_uint users; /* that have got it */
 
+  /* Held while a device that nobody uses is connected again, or closed. */
+  struct mutex device_lock;
+
   atomic_ulong reads, writes, read_bytes, write_bytes;
   atomic_ulong read_errors, write_errors, flush_errors;
   atomic_ulong repaired_bytes, mismatched_bytes;

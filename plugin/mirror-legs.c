@@ -27,7 +27,8 @@
  * none of them takes the last one that is in sync.
  *
  * Locks: state_lock while a change is made durable; nobody is waited for with
- * it, since those who are waited for may need it.  users_lock is a leaf.
+ * it, since those who are waited for may need it.  users_lock is a leaf, and so
+ * is each leg's device_lock.
  */
 
 #include <config.h>
@@ -66,6 +67,7 @@ static void
 close_device (struct mirror *m, struct leg *leg)
 {
   wait_for_users (m, leg);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&leg->device_lock);
   bdev_close (leg->bdev);
   leg->bdev = NULL;
 }
@@ -320,6 +322,17 @@ mirror_set_leg_device (struct mirror *mirror, unsigned leg,
   install_device (mirror, l, bdev, name);
   mirror_let_resync_go (mirror);
   return 0;
+}
+
+int
+mirror_reconnect_leg (struct mirror *mirror, unsigned leg, unsigned flags)
+{
+  struct leg *l = &mirror->legs[leg];
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->device_lock);
+  if (!leg_is_out (l) || l->bdev == NULL)
+    return -ENODEV;
+  return bdev_reconnect (l->bdev, flags);
 }
 
 int

@@ -498,8 +498,10 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->target.sectors = params->sectors;
   m->leg_count = params->leg_count;
   m->chosen_primary = params->primary;
-  for (i = 0; i < MIRROR_MAX_LEGS; ++i)
+  for (i = 0; i < MIRROR_MAX_LEGS; ++i) {
     m->legs[i].state = LEG_ABSENT;
+    mutex_init (&m->legs[i].device_lock);
+  }
   for (i = 0; i < m->leg_count; ++i) {
     if (mirror_install_device (m, i, params->legs[i]) < 0)
       goto err_free_names;
@@ -552,6 +554,8 @@ mirror_destroy (struct mirror *mirror)
     bdev_close (mirror->legs[i].bdev);
   }
   mirror_free_names (mirror);
+  for (i = 0; i < MIRROR_MAX_LEGS; ++i)
+    mutex_destroy (&mirror->legs[i].device_lock);
   region_hash_destroy (mirror->regions);
   dirty_log_destroy (mirror->log);
   cond_destroy (&mirror->scrub_wake);

@@ -239,6 +239,12 @@ enum leg_lack {
 };
 int mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack);
 
+/* Connect leg LEG again, which has failed: bdev_reconnect, with its FLAGS and
+ * errors, and -ENODEV if there is no such leg.  It does not use it; see
+ * mirror_rejoin_leg.  May be called beside the other calls.
+ */
+int mirror_reconnect_leg (struct mirror *mirror, unsigned leg, unsigned flags);
+
 /*----- looking ---------------------------------------------------------*/
 
 /* What the mirror looks like now. */

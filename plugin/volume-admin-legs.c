@@ -257,8 +257,10 @@ volume_leg_add (struct volume *v, const char *spec, unsigned *leg,
     announce (v, &new_leg, &c);
     r = mirror_add_leg (v->mirror, c.bdev, false, leg);
     v->new_leg = NULL;
-    if (r == 0)
+    if (r == 0) {
       c.bdev = NULL;
+      (void) volume_start_rejoin (v);
+    }
     else if (r == -E2BIG)
       volume_why (why, r,
                   "the volume has %d legs, which is the most there can be; "
@@ -278,6 +280,7 @@ volume_leg_replace (struct volume *v, unsigned leg, const char *spec,
   struct volume_new_leg new_leg;
   struct candidate c = { .bdev = NULL };
   struct named_leg named;
+  bool was_held;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
@@ -285,11 +288,16 @@ volume_leg_replace (struct volume *v, unsigned leg, const char *spec,
   if (r == 0)
     r = open_candidate (v, spec, leg, &c, why);
   if (r == 0) {
+    was_held = volume_hold_out (v, leg, false);
     announce (v, &new_leg, &c);
     r = mirror_replace_leg (v->mirror, leg, c.bdev);
     v->new_leg = NULL;
-    if (r == 0)
+    if (r < 0)
+      (void) volume_hold_out (v, leg, was_held);
+    if (r == 0) {
       c.bdev = NULL;
+      (void) volume_start_rejoin (v);
+    }
     else if (r == -EBUSY)
       why_last (why, leg, &named);
     else
@@ -305,13 +313,17 @@ int
 volume_leg_fail (struct volume *v, unsigned leg, struct volume_why *why)
 {
   struct named_leg named;
+  bool was_held;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
   r = start_with_leg (v, leg, &named, why);
   if (r < 0)
     return r;
+  was_held = volume_hold_out (v, leg, true); /* it does not come back */
   r = mirror_fail (v->mirror, leg, "failed by the administrator");
+  if (r < 0)
+    (void) volume_hold_out (v, leg, was_held);
   if (r == 1)
     return volume_why (why, 1, "leg %u (%s) has failed already", leg,
                        named.shown);
@@ -335,6 +347,7 @@ volume_leg_remove (struct volume *v, unsigned leg, struct volume_why *why)
     return why_last (why, leg, &named);
   if (r < 0)
     return why_not_recorded (v, why, r);
+  (void) volume_hold_out (v, leg, false); /* nor does the next one of it */
   log_info ("leg %u (%s): removed from the volume", leg, named.shown);
   return 0;
 }
@@ -438,7 +451,7 @@ static int
 reconnect (struct volume *v, unsigned leg, const struct named_leg *named,
            struct volume_why *why)
 {
-  int r = bdev_reconnect (mirror_leg_bdev (v->mirror, leg), 0);
+  int r = mirror_reconnect_leg (v->mirror, leg, 0);
 
   if (r == -EBUSY)
     return volume_why (why, r,
@@ -497,6 +510,7 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
       return volume_why (why, r, "leg %u (%s): %.700s", leg, named.shown, text);
     }
   }
+  (void) volume_hold_out (v, leg, false);
   r = mirror_rejoin_leg (v->mirror, leg, lack);
   return r < 0 ? why_not_recorded (v, why, r) : 0;
 }

@@ -60,6 +60,24 @@ struct volume_new_leg {
   struct block_device *bdev;
 };
 
+/* Connects NBD legs again that have failed: volume-rejoin.c. */
+struct rejoin_leg {
+  bool is_out;  /* it has failed, and will be tried ... */
+  bool is_held; /* ... never: an administrator has failed it */
+  uint64_t due_ns;
+  uint64_t delay_ns;  /* the last one; 0: none yet */
+  uint64_t joined_ns; /* when it was last used again */
+};
+
+struct rejoiner {
+  struct mutex lock; /* of all below but the thread; a leaf */
+  struct cond changed;
+  bool must_stop;
+  struct rejoin_leg legs[MIRROR_MAX_LEGS];
+  struct thread thread;
+  bool is_running; /* under start_lock or admin_lock */
+};
+
 struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
   bool is_read_only;
@@ -121,6 +139,8 @@ struct volume {
   /* Under admin_lock. */
   struct volume_leg_options leg_options;
   const struct volume_new_leg *new_leg; /* NULL: none is about to come in */
+
+  struct rejoiner rejoiner;
 };
 
 /* Save the manifest, durably.  The caller holds manifest_lock, or is alone.
@@ -158,6 +178,21 @@ unsigned volume_mirror_leg (const struct volume *v, unsigned index);
  */
 int volume_record_new_leg (struct volume *v, unsigned leg);
 int volume_record_no_leg (struct volume *v, unsigned leg);
+
+/* Leg LEG has failed: if it is behind a server, have it connected again. */
+void volume_rejoin_later (struct volume *v, unsigned leg);
+
+/* An administrator has the last word on leg LEG: if IS_HELD it stays out
+ * from now on until he says otherwise.  Called before the leg can fail anew.
+ * Returns what was so before.
+ */
+bool volume_hold_out (struct volume *v, unsigned leg, bool is_held);
+
+/* Start the thread for that, if there is a leg behind a server and it does not
+ * run yet; stop it, which takes as long as connecting to a server does.
+ */
+int volume_start_rejoin (struct volume *v);
+void volume_stop_rejoin (struct volume *v);
 
 /* The first leg of the manifest that is in sync: which the mirror reads when
  * its primary is so no more.

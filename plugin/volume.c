@@ -105,6 +105,8 @@ leg_changed (void *opaque, unsigned leg, enum leg_state state,
 
   if (r == 0)
     volume_note_leg (v, leg, state, reason);
+  if (r == 0 && state == LEG_FAILED)
+    volume_rejoin_later (v, leg);
   return r;
 }
 
@@ -372,6 +374,8 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   if (v == NULL)
     return -ENOMEM;
   mutex_init (&v->admin_lock);
+  mutex_init (&v->rejoiner.lock);
+  cond_init (&v->rejoiner.changed);
   mutex_init (&v->start_lock);
   mutex_init (&v->manifest_lock);
   mutex_init (&v->device_lock);
@@ -471,6 +475,7 @@ volume_start (struct volume *volume)
     volume_stop_copying (volume);
     return r;
   }
+  (void) volume_start_rejoin (volume); /* has said why not */
   volume->is_started = true;
   r = volume_resume_snapshots (volume);
   if (r < 0)
@@ -491,6 +496,7 @@ volume_stop (struct volume *volume)
   if (!volume->is_started)
     return;
   volume->is_started = false;
+  volume_stop_rejoin (volume);
   mirror_scrub_stop (volume->mirror);
   mirror_stop_repair (volume->mirror);
   mirror_stop_resync (volume->mirror);
@@ -524,6 +530,8 @@ volume_close (struct volume *volume)
   mutex_destroy (&volume->device_lock);
   mutex_destroy (&volume->manifest_lock);
   mutex_destroy (&volume->start_lock);
+  cond_destroy (&volume->rejoiner.changed);
+  mutex_destroy (&volume->rejoiner.lock);
   mutex_destroy (&volume->admin_lock);
   free (volume);
 }
