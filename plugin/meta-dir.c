@@ -346,6 +346,12 @@ meta_dir_rename_file (struct meta_dir *dir, const char *name,
 }
 
 int
+meta_dir_sync (struct meta_dir *dir)
+{
+  return sync_dir (dir);
+}
+
+int
 meta_dir_remove_file (struct meta_dir *dir, const char *name)
 {
   if (unlinkat (dir->fd, name, 0) == -1)

@@ -79,6 +79,9 @@ int meta_dir_open_store (struct meta_dir *dir, const char *name,
 int meta_dir_rename_file (struct meta_dir *dir, const char *name,
                           const char *new_name);
 
+/* Make durable which files there are. */
+int meta_dir_sync (struct meta_dir *dir);
+
 /* Remove a file, durably.  An absent one is no error. */
 int meta_dir_remove_file (struct meta_dir *dir, const char *name);
 

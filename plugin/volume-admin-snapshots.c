@@ -250,12 +250,12 @@ remove_locked (struct volume *v, const char *name, unsigned index,
     snapshot_leave (snapshot);
   log_info ("snapshot %s: is being removed", name);
   volume_note_snapshot (v, EVENT_SNAPSHOT_REMOVED, name, NULL);
+  /* It is gone for everybody; its store goes later, then. */
   r = volume_chain_kick (v);
   if (r < 0)
-    return volume_why (why, r,
-                       "snapshot %s: is removed at the next start: the thread "
-                       "that does it cannot be started: %s",
-                       name, errno_text (r));
+    log_warning ("snapshot %s: its store goes at the next start: the thread "
+                 "that does it cannot be started: %s",
+                 name, errno_text (r));
   return 0;
 }
 
@@ -367,12 +367,14 @@ volume_snapshot_rename (struct volume *v, const char *name,
     r = start (v, name, why);
   if (r < 0)
     return r;
-  r = rename_record (v, (unsigned) index, new_name);
+  r = volume_settle_store_name (v, (unsigned) index);
+  if (r == 0)
+    r = rename_record (v, (unsigned) index, new_name);
   if (r < 0)
     return volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s", name,
                        meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
   /* The store follows; if it does not, it is found under its old name. */
-  volume_settle_store_name (v, (unsigned) index);
+  (void) volume_settle_store_name (v, (unsigned) index);
   log_info ("snapshot %s: is %s now", name, new_name);
   volume_note_rename (v, name, new_name);
   return 0;

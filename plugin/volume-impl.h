@@ -344,8 +344,10 @@ int volume_publish_snapshot (struct volume *v, unsigned index,
 int volume_check_store_name (struct volume *v, const char *name,
                              struct volume_why *why);
 
-/* After a snapshot was renamed: rename its store, if that can be done. */
-void volume_settle_store_name (struct volume *v, unsigned index);
+/* After a snapshot was renamed: rename its store.  After an error the store is
+ * found all the same, but must not be renamed again before this succeeds.
+ */
+int volume_settle_store_name (struct volume *v, unsigned index);
 
 /* In memory, find the stores that a crash in that has left renamed. */
 void volume_find_stores (struct volume *v);

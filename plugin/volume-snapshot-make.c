@@ -135,7 +135,7 @@ volume_check_store_name (struct volume *v, const char *name,
   if (owner >= 0 && strcmp (v->records->snapshots[owner].name, name) == 0)
     return 0;
   if (owner >= 0)
-    volume_settle_store_name (v, (unsigned) owner);
+    (void) volume_settle_store_name (v, (unsigned) owner);
   if (!meta_dir_has_file (v->dir, store))
     return 0;
   return volume_why (why, -EEXIST,
@@ -144,7 +144,21 @@ volume_check_store_name (struct volume *v, const char *name,
                      name, meta_dir_path (v->dir), store);
 }
 
-void
+/* Give the file that STORE of a record is its new name, durably. */
+static int
+rename_store (struct volume *v, const char *store, const char *new_store)
+{
+  bool has_new = meta_dir_has_file (v->dir, new_store);
+
+  if (!has_new)
+    return meta_dir_rename_file (v->dir, store, new_store);
+  /* It may have been renamed, but not durably: until that is so, the record
+   * must keep the old name, by which it is found after a crash.
+   */
+  return meta_dir_has_file (v->dir, store) ? -EEXIST : meta_dir_sync (v->dir);
+}
+
+int
 volume_settle_store_name (struct volume *v, unsigned index)
 {
   struct manifest_snapshot *record = &v->records->snapshots[index];
@@ -153,23 +167,22 @@ volume_settle_store_name (struct volume *v, unsigned index)
   int r;
 
   format_store_name (record->name, store);
-  if (strcmp (record->store, store) == 0 || meta_dir_has_file (v->dir, store))
-    return;
+  if (strcmp (record->store, store) == 0)
+    return 0;
   copy = strdup (store);
-  r = copy == NULL ? -ENOMEM
-                   : meta_dir_rename_file (v->dir, record->store, store);
+  r = copy == NULL ? -ENOMEM : rename_store (v, record->store, store);
   if (r < 0) {
     log_warning ("snapshot %s: its store keeps the name %s: %s", record->name,
                  record->store, errno_text (r));
     free (copy);
-    return;
+    return r;
   }
   /* A record that cannot be saved now finds it, too: volume_find_stores. */
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
   old = record->store;
   record->store = copy;
   free (old);
-  (void) volume_save_records (v);
+  return volume_save_records (v);
 }
 
 void
@@ -189,6 +202,7 @@ volume_find_stores (struct volume *v)
     copy = strdup (store);
     if (copy == NULL)
       continue; /* then it is not found, and that is said */
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
     free (record->store);
     record->store = copy;
   }
@@ -394,8 +408,10 @@ static int
 remove_record (struct volume *v, unsigned index, struct volume_why *why)
 {
   const struct manifest_snapshot *s = &v->records->snapshots[index];
-  int r = meta_dir_remove_file (v->dir, s->store);
+  int r;
 
+  volume_find_stores (v);
+  r = meta_dir_remove_file (v->dir, s->store);
   if (r < 0)
     return volume_why (why, r,
                        "snapshot %s: %s/%s cannot be removed: %s; check the "

@@ -150,9 +150,12 @@ print_counters (const struct counters *c, double seconds)
   printf ("scrubs %" PRIu64 ", of KiB %" PRIu64
           "; sectors spoiled, and repaired %" PRIu64 "\n",
           c->life.scrubs, c->life.scrubbed_bytes / 1024, c->life.spoiled);
-  printf ("snapshots %" PRIu64 ", lost %" PRIu64 ", discarded %" PRIu64 "\n",
+  printf ("snapshots %" PRIu64 ", lost %" PRIu64 ", discarded %" PRIu64
+          "; live: taken %" PRIu64 ", removed %" PRIu64 ", renamed %" PRIu64
+          "\n",
           c->life.snapshots, c->life.snapshots_lost,
-          c->life.snapshots_discarded);
+          c->life.snapshots_discarded, c->life.snapshots_live,
+          c->life.removed_live, c->life.renamed_live);
 }
 
 /* Returns false if there was none. */

@@ -37,6 +37,9 @@ enum step_kind {
   FAIL_STORE,     /* of all stores */
   RESYNC,         /* wait until it has ended */
   PAUSE,          /* so long that the log is cleaned */
+  TAKE_LIVE,      /* a snapshot, while the volume is served */
+  REMOVE_LIVE,    /* snapshot number UNIT; then, if COUNT, wait for the rest */
+  RENAME_LIVE,    /* snapshot number UNIT */
 };
 
 /* What a life begins with. */
@@ -302,6 +305,53 @@ static const struct story stories[] = {
       { WRITE, 8, 2 },
       { FLUSH, 0, 0 },
       { WRITE, 12, 2 } } },
+  { "live-creation",
+    PLAN (2, 8, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 16 },
+      { LIFE, DANGER | TAKE, 0 },
+      { WRITE, 0, 4 },
+      { TAKE_LIVE, 0, 0 },
+      { WRITE, 2, 4 },
+      { FUA, 8, 2 } } },
+  { "live-removal-of-the-oldest",
+    PLAN (1, 8, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 16 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, DANGER | TAKE, 0 },
+      { FUA, 2, 4 },
+      { REMOVE_LIVE, 0, 1 },
+      { WRITE, 0, 2 } } },
+  { "live-removal-of-the-newest",
+    PLAN (1, 8, 2),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 16 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 4 },
+      { LIFE, DANGER | TAKE, 0 },
+      { FUA, 0, 8 },
+      { REMOVE_LIVE, 1, 1 },
+      { WRITE, 0, 10 } } },
+  { "live-removal-in-the-middle",
+    PLAN (1, 8, 2),
+    { { LIFE, TAKE, 0 },
+      { FUA, 0, 16 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 8 },
+      { LIFE, DANGER | TAKE, 0 },
+      { FUA, 2, 4 },
+      { REMOVE_LIVE, 1, 0 },
+      { WRITE, 0, 10 } } },
+  { "live-renaming",
+    PLAN (1, 8, 2),
+    { { LIFE, TAKE, 0 },
+      { FUA, 0, 8 },
+      { LIFE, DANGER, 0 },
+      { RENAME_LIVE, 0, 0 },
+      { WRITE, 8, 4 },
+      { RENAME_LIVE, 0, 0 } } },
   { "zero-and-stop",
     PLAN (2, 16, 8),
     { { LIFE, 0, 0 },
@@ -357,6 +407,28 @@ request (enum model_kind kind, struct model_device *device, unsigned unit,
   client_close (&now.clients, handle);
 }
 
+/* What an administrator does, with a client there, so that it is started. */
+static void
+do_live (const struct step *step)
+{
+  void *handle = client_open (&now.clients, now.model);
+  struct sim_snapshot *s = &now.snapshots[step->unit];
+
+  if (now.clients.has_ended)
+    ;
+  else if (step->kind == TAKE_LIVE)
+    world_take_snapshot ();
+  else if (s->is_offered && step->kind == REMOVE_LIVE) {
+    world_remove_snapshot (s, false);
+    if (step->count > 0 && !now.clients.has_ended)
+      world_wait_for_background ();
+  }
+  else if (s->is_offered)
+    world_rename_snapshot (s);
+  if (handle != NULL)
+    client_close (&now.clients, handle);
+}
+
 static void
 do_step (const struct step *step)
 {
@@ -400,6 +472,11 @@ do_step (const struct step *step)
     break;
   case PAUSE:
     sim_sleep_ns ("time to pass", NULL, UINT64_C (20000000000));
+    break;
+  case TAKE_LIVE:
+  case REMOVE_LIVE:
+  case RENAME_LIVE:
+    do_live (step);
     break;
   case LIFE:
   case END:

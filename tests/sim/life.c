@@ -21,6 +21,7 @@
 
 #define MAX_CLIENTS 4
 #define WANTED_SNAPSHOTS 4
+#define MAX_DEEDS 60 /* of the administrator, in a life */
 
 /*----- faults ----------------------------------------------------------*/
 
@@ -180,9 +181,59 @@ choose_device (void)
   return now.model;
 }
 
+/* A snapshot that is offered, or NULL. */
+static struct sim_snapshot *
+choose_snapshot (void)
+{
+  struct sim_snapshot *s;
+
+  if (now.snapshot_count == 0)
+    return NULL;
+  s = &now.snapshots[sim_below (now.snapshot_count)];
+  return s->is_offered ? s : NULL;
+}
+
+/* What an administrator does while clients are served. */
+static void
+administer (void *arg)
+{
+  struct sim_snapshot *s;
+  unsigned deeds = MAX_DEEDS;
+
+  (void) arg;
+  while (now.clients.requests_left > 0 && !now.clients.has_ended &&
+         deeds-- > 0) {
+    sim_sleep_ns ("the administrator's pause", NULL,
+                  1000 * (uint64_t) (1 + sim_below (plan.admin_pause)));
+    if (now.clients.has_ended)
+      return;
+    s = choose_snapshot ();
+    switch (sim_below (6)) {
+    case 0:
+    case 1:
+      if (now.snapshot_count < WANTED_SNAPSHOTS + 2)
+        world_take_snapshot ();
+      break;
+    case 2:
+      if (s != NULL)
+        world_remove_snapshot (s, sim_one_in (2));
+      break;
+    case 3:
+      if (s != NULL)
+        world_rename_snapshot (s);
+      break;
+    default:
+      if (s != NULL)
+        client_read_all (&now.clients, s->model);
+      break;
+    }
+  }
+}
+
 static void
 run_clients (unsigned requests)
 {
+  struct fiber *admin = NULL;
   struct client clients[MAX_CLIENTS];
   unsigned count = 1 + sim_below (MAX_CLIENTS), i;
   struct client_world *w = &now.clients;
@@ -203,8 +254,13 @@ run_clients (unsigned requests)
     clients[i] = (struct client){ .world = w, .device = choose_device () };
     client_start (&clients[i]);
   }
+  if (plan.has_snapshots && plan.admin_pause > 0)
+    admin = sim_fiber_start ("administrator", administer, NULL);
   for (i = 0; i < count; ++i)
     client_join (&clients[i]);
+  w->requests_left = 0; /* who was not let in has made none */
+  if (admin != NULL)
+    sim_fiber_join (admin);
 }
 
 /* Compare the legs beside the clients; that finds nothing, see
@@ -328,6 +384,8 @@ choose_plan (void)
   plan.kind.can_begin = sim_one_in (3);
   plan.kind.is_bare = sim_one_in (6);
   plan.some_not_fast = sim_one_in (3);
+  if (sim_one_in (2))
+    plan.admin_pause = 16U << sim_below (8);
   plan.copy_sectors = 8U << sim_below (4);
   plan.copy_slices = 1U << sim_below (4);
   plan.copy_pages = (plan.copy_sectors / 8) << sim_below (6);

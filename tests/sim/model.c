@@ -35,6 +35,8 @@ struct version {
 
 struct model_device {
   char name[32];
+  struct model_device *origin; /* while it is being taken */
+  struct model_device *next;   /* of those */
   unsigned units;
   struct version **map;
 };
@@ -43,7 +45,9 @@ struct model_counters model_counters;
 
 static struct version *free_versions;
 static struct model_op *going_on;
+static struct model_device *being_taken;
 static uint32_t last_stamp;
+static uint64_t last_allowed; /* by model_allow_excluded */
 
 /*----- versions --------------------------------------------------------*/
 
@@ -205,6 +209,33 @@ decode (const struct model_device *d, unsigned unit, const void *data,
 
 /*----- requests --------------------------------------------------------*/
 
+/* UNIT of the snapshot D may hold what version V is. */
+static void
+allow_version (struct model_device *d, unsigned unit, const struct version *v)
+{
+  struct version *copy = version_get ();
+
+  copy->stamp = v->stamp;
+  copy->is_survivor = copy->is_on_disk = true;
+  copy->ended = sim_tick ();
+  copy->excluded = v->excluded;
+  copy->is_durably_excluded = v->excluded != NOT_YET;
+  copy->next = d->map[unit];
+  d->map[unit] = copy;
+}
+
+/* A write is issued while snapshots are being taken. */
+static void
+allow_write (const struct model_op *op)
+{
+  struct model_device *d;
+  unsigned i;
+
+  for (d = being_taken; d != NULL; d = d->next)
+    for (i = op->unit; d->origin == op->device && i < op->unit + op->count; ++i)
+      allow_version (d, i, op->device->map[i]);
+}
+
 void
 model_begin (struct model_op *op)
 {
@@ -227,6 +258,7 @@ model_begin (struct model_op *op)
     v->next = op->device->map[op->unit + i];
     op->device->map[op->unit + i] = v;
   }
+  allow_write (op);
 }
 
 static void
@@ -298,6 +330,9 @@ exclude_others (struct version *first, uint32_t stamp, uint64_t issued,
   struct version *v;
   bool has_others = false, is_on_disk = true;
 
+  /* It may come from a leg that is lost meanwhile. */
+  if (issued < last_allowed)
+    return;
   for (v = first; v != NULL; v = v->next) {
     if (v->ended < dead || v->excluded < issued)
       continue;
@@ -369,9 +404,9 @@ model_end (struct model_op *op, int error, const void *data)
 }
 
 void
-model_is_durable (struct model_device *d)
+model_is_durable (struct model_device *d, uint64_t issued)
 {
-  end_flush (d, sim_tick ());
+  end_flush (d, issued);
 }
 
 /*----- crashes ---------------------------------------------------------*/
@@ -419,6 +454,7 @@ model_allow_excluded (struct model_device *d)
   struct version *v;
   unsigned i;
 
+  last_allowed = sim_tick ();
   for (i = 0; i < d->units; ++i) {
     for (v = d->map[i]; v != NULL; v = v->next) {
       v->excluded = NOT_YET;
@@ -457,7 +493,9 @@ void
 model_reset (void)
 {
   going_on = NULL;
+  being_taken = NULL;
   last_stamp = 0;
+  last_allowed = 0;
 }
 
 static struct model_device *
@@ -493,6 +531,14 @@ struct model_device *
 model_create_snapshot (const char *name, struct model_device *origin)
 {
   struct model_device *d = make_device (name, origin->units);
+
+  model_add (d, origin);
+  return d;
+}
+
+void
+model_add (struct model_device *d, const struct model_device *origin)
+{
   uint64_t now = sim_tick ();
   const struct version *v;
   unsigned i;
@@ -500,22 +546,40 @@ model_create_snapshot (const char *name, struct model_device *origin)
   for (i = 0; i < d->units; ++i) {
     uint64_t dead = dead_before (origin->map[i], now);
 
-    for (v = origin->map[i]; v != NULL; v = v->next) {
-      struct version *copy;
-
-      if (v->ended < dead)
-        continue;
-      copy = version_get ();
-      copy->stamp = v->stamp;
-      copy->is_survivor = true;
-      copy->ended = now;
-      copy->excluded = v->excluded;
-      copy->is_durably_excluded = v->excluded != NOT_YET;
-      copy->next = d->map[i];
-      d->map[i] = copy;
-    }
+    for (v = origin->map[i]; v != NULL; v = v->next)
+      if (v->ended >= dead)
+        allow_version (d, i, v);
   }
+}
+
+struct model_device *
+model_begin_snapshot (const char *name, struct model_device *origin)
+{
+  struct model_device *d = model_create_snapshot (name, origin);
+
+  d->origin = origin;
+  d->next = being_taken;
+  being_taken = d;
   return d;
+}
+
+void
+model_end_snapshot (struct model_device *d)
+{
+  struct model_device **link = &being_taken;
+
+  while (*link != NULL && *link != d)
+    link = &(*link)->next;
+  if (*link == NULL)
+    return;
+  *link = d->next;
+  d->origin = d->next = NULL;
+}
+
+void
+model_rename (struct model_device *d, const char *name)
+{
+  (void) snprintf (d->name, sizeof d->name, "%s", name);
 }
 
 void
@@ -525,6 +589,7 @@ model_destroy (struct model_device *d)
 
   if (d == NULL)
     return;
+  model_end_snapshot (d);
   for (i = 0; i < d->units; ++i) {
     while (d->map[i] != NULL) {
       struct version *v = d->map[i];

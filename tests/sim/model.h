@@ -58,9 +58,21 @@ extern struct model_counters model_counters;
 /* A device of UNITS, all zeroes. */
 struct model_device *model_create (const char *name, unsigned units);
 
-/* A copy of ORIGIN as it is now, in its own life from now on. */
+/* A copy of ORIGIN as it is now, durable, in its own life from now on. */
 struct model_device *model_create_snapshot (const char *name,
                                             struct model_device *origin);
+
+/* The same, while it is being taken: every write to ORIGIN that is issued
+ * until the end of that may be in it, too.
+ */
+struct model_device *model_begin_snapshot (const char *name,
+                                           struct model_device *origin);
+void model_end_snapshot (struct model_device *d);
+
+/* What ORIGIN may hold now, D may hold, too. */
+void model_add (struct model_device *d, const struct model_device *origin);
+
+void model_rename (struct model_device *d, const char *name);
 void model_destroy (struct model_device *d);
 const char *model_name (const struct model_device *d);
 
@@ -78,8 +90,10 @@ void model_fill (const struct model_op *op, void *data);
  */
 void model_end (struct model_op *op, int error, const void *data);
 
-/* Everything that D holds is durable, by what the program did itself. */
-void model_is_durable (struct model_device *d);
+/* Everything that D held at tick ISSUED is durable, by what the program did
+ * itself.
+ */
+void model_is_durable (struct model_device *d, uint64_t issued);
 
 /* All requests that go on will never be answered. */
 void model_crash (struct model_device *d, enum sim_crash how);

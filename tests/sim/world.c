@@ -150,6 +150,8 @@ take_message (enum log_level level, const char *message)
 bool
 world_may_fail (const struct model_op *op, int error)
 {
+  unsigned i;
+
   if (error == -EOPNOTSUPP && op->kind == MODEL_ZERO)
     return true;
   if (op->device == now.model)
@@ -157,6 +159,10 @@ world_may_fail (const struct model_op *op, int error)
            (plan.cow_bytes > 0 && op->kind != MODEL_READ &&
             op->kind != MODEL_FLUSH &&
             strcmp (plan.on_cow_error, "break-guest-write") == 0);
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (op->device == now.snapshots[i].model &&
+        (now.snapshots[i].is_discarded || now.snapshots[i].is_renamed))
+      return true;
   return now.had_faults || plan.cow_bytes > 0;
 }
 
@@ -379,17 +385,36 @@ find_snapshot (const char *name)
   for (i = 0; i < now.snapshot_count; ++i)
     if (strcmp (now.snapshots[i].name, name) == 0)
       return &now.snapshots[i];
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (strcmp (now.snapshots[i].new_name, name) == 0)
+      return &now.snapshots[i];
   return NULL;
 }
 
 static void
-forget_oldest_snapshot (void)
+forget_snapshot (unsigned i)
 {
   world_counters.snapshots_discarded++;
-  model_destroy (now.snapshots[0].model);
+  model_destroy (now.snapshots[i].model);
   now.snapshot_count--;
-  memmove (now.snapshots, now.snapshots + 1,
-           now.snapshot_count * sizeof now.snapshots[0]);
+  memmove (now.snapshots + i, now.snapshots + i + 1,
+           (now.snapshot_count - i) * sizeof now.snapshots[0]);
+}
+
+/* A snapshot that was there, or may have been, is there. */
+static void
+meet_again (struct sim_snapshot *s, const char *name)
+{
+  if (s->is_gone)
+    sim_fail ("snapshot %s is back", name);
+  /* What the crash has left is what it is of. */
+  if (s->is_unanswered)
+    model_add (s->model, now.model);
+  s->is_unanswered = false;
+  if (strcmp (s->name, name) != 0) {
+    snprintf (s->name, sizeof s->name, "%s", name);
+    model_rename (s->model, name);
+  }
 }
 
 /* Exports, newest first. */
@@ -428,21 +453,27 @@ meet_snapshots (void)
     if (s == NULL) {
       /* All that was in the volume has been flushed by then. */
       assert (now.snapshot_count < WORLD_MAX_SNAPSHOTS);
-      model_is_durable (now.model);
+      model_is_durable (now.model, sim_tick ());
       s = &now.snapshots[now.snapshot_count++];
       memset (s, 0, sizeof *s);
       snprintf (s->name, sizeof s->name, "%s", name);
       s->model = model_create_snapshot (name, now.model);
       world_counters.snapshots++;
     }
+    meet_again (s, name);
     s->is_offered = true;
   }
   for (i = 0; i < now.snapshot_count; ++i)
     if (!now.snapshots[i].is_offered && !now.snapshots[i].is_discarded &&
-        !now.had_faults && plan.cow_bytes == 0)
+        !now.snapshots[i].is_unanswered && !now.had_faults &&
+        plan.cow_bytes == 0)
       sim_fail ("snapshot %s is lost without a cause", now.snapshots[i].name);
-  if (now.snapshot_count > 0 && now.snapshots[0].is_gone)
-    forget_oldest_snapshot ();
+  for (i = now.snapshot_count; i-- > 0;) {
+    now.snapshots[i].is_renamed = false;
+    now.snapshots[i].new_name[0] = '\0';
+    if (now.snapshots[i].is_gone || now.snapshots[i].is_unanswered)
+      forget_snapshot (i);
+  }
 }
 
 void
@@ -638,6 +669,8 @@ world_unload (void)
   for (i = 0; now.clients.has_started && i < now.snapshot_count; ++i)
     if (now.snapshots[i].is_discarded && !now.snapshots[i].is_offered)
       now.snapshots[i].is_gone = true;
+  for (i = 0; i < now.snapshot_count; ++i)
+    model_end_snapshot (now.snapshots[i].model);
   sim_at_point (0, NULL);
   world_counters.orderly_stops += !now.clients.has_ended;
 }

@@ -38,6 +38,7 @@ extern struct world_plan {
   struct sim_disk_kind kind;
   bool some_not_fast; /* disks; changes from life to life */
   unsigned slow;
+  unsigned admin_pause;  /* us, at most, between two deeds of his; 0: none */
   unsigned copy_pages;   /* that kcopyd may have */
   unsigned copy_sectors; /* in each part */
   unsigned copy_slices;  /* in flight for one copy */
@@ -47,9 +48,12 @@ extern struct world_plan {
 struct sim_snapshot {
   char name[WORLD_NAME_BYTES];
   struct model_device *model;
-  bool is_offered;   /* in this life */
-  bool is_discarded; /* that was asked for, perhaps in vain */
-  bool is_gone;      /* and so it is */
+  bool is_offered;                 /* in this life */
+  bool is_discarded;               /* that was asked for, perhaps in vain */
+  bool is_gone;                    /* and so it is */
+  bool is_unanswered;              /* it may have been taken, or not */
+  bool is_renamed;                 /* in this life, or about to be */
+  char new_name[WORLD_NAME_BYTES]; /* it may have this one */
 };
 
 /* What goes on. */
@@ -78,6 +82,7 @@ extern struct world_counters {
   uint64_t scrubs, scrubbed_bytes, spoiled;
   uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
   uint64_t regions_clean; /* in the log, when a life had ended */
+  uint64_t snapshots_live, removed_live, renamed_live;
 } world_counters;
 
 /* An empty world for the plan, and its end. */
@@ -126,6 +131,16 @@ void world_spoil_and_scrub (void);
  */
 void world_unload (void);
 void world_end_life (bool fails);
+
+/*----- the administrator: world-admin.c ---------------------------------*/
+
+/* Take a snapshot; remove or rename one, live. */
+void world_take_snapshot (void);
+void world_remove_snapshot (struct sim_snapshot *s, bool by_force);
+void world_rename_snapshot (struct sim_snapshot *s);
+
+/* Wait until nothing is going on in the background. */
+void world_wait_for_background (void);
 
 /* The crash, as now.crash has it: for sim_at_point. */
 void world_crash (void);

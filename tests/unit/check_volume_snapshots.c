@@ -403,6 +403,51 @@ START_TEST (a_renamed_snapshot_is_the_same)
 }
 END_TEST
 
+/* Rename it twice, of which the first time the K-th change of the folder
+ * fails.  Returns false if there are not so many.
+ */
+static bool
+rename_twice (int k)
+{
+  struct volume_device *d;
+  struct volume_test t;
+  bool has_failed;
+  int r;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, 100);
+  take_snapshot (&t, "a");
+  put_pattern (t.device, 2, 0, 50);
+  watch_calls (k);
+  r = rename_snapshot (&t, "a", "b");
+  has_failed = calls_seen > k;
+  watch_calls (-1);
+  (void) rename_snapshot (&t, r == 0 ? "b" : "a", "c");
+  volume_test_stop (&t);
+  volume_test_start (&t, NULL);
+  d = open_device (&t, "c");
+  expect_pattern (d, 1, 0, 100);
+  volume_device_close (d);
+  ck_assert (file_exists (&t.meta, "c.cow"));
+  remove_snapshot (&t, "c", 0);
+  wait_for_background (&t);
+  ck_assert (!file_exists (&t.meta, "a.cow"));
+  ck_assert (!file_exists (&t.meta, "b.cow"));
+  ck_assert (!file_exists (&t.meta, "c.cow"));
+  volume_test_destroy (&t);
+  return has_failed;
+}
+
+START_TEST (a_store_is_not_lost_by_renaming)
+{
+  int k;
+
+  for (k = 0; rename_twice (k); ++k)
+    ck_assert_int_lt (k, 40);
+  ck_assert_int_gt (k, 3);
+}
+END_TEST
+
 /*----- looking ---------------------------------------------------------*/
 
 START_TEST (the_list_tells_all)
@@ -560,6 +605,7 @@ main (void)
     a_chunk_of_any_size_is_handed_down,
     an_older_one_that_is_full_keeps_it,
     a_renamed_snapshot_is_the_same,
+    a_store_is_not_lost_by_renaming,
     the_list_tells_all,
     a_store_that_fills_is_told,
     every_step_may_fail,

@@ -1,0 +1,110 @@
+/* The administrator of a simulated volume: what is done while it is served.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+#include "volume-admin-snapshots.h"
+#include "world.h"
+
+/* See if the result of a call can be.  Returns true if it counts. */
+static bool
+can_be (const char *what, const char *name, int r, const struct volume_why *why)
+{
+  if (now.clients.has_ended)
+    return false; /* nobody hears of it */
+  sim_trace ("%s %s: %d %s", what, name, r, r != 0 ? why->text : "");
+  if (r > 0 || (r < 0 && !now.has_faults))
+    sim_fail ("%s %s: %s", what, name, why->text);
+  sim_event ();
+  return r == 0;
+}
+
+void
+world_take_snapshot (void)
+{
+  char name[WORLD_NAME_BYTES];
+  const struct volume_snapshot_request request = { .name = name };
+  struct volume_why why = { "" };
+  struct sim_snapshot *s;
+  uint64_t issued = sim_tick ();
+  unsigned index = now.snapshot_count;
+  int r;
+
+  if (now.snapshot_count == WORLD_MAX_SNAPSHOTS)
+    return;
+  s = &now.snapshots[now.snapshot_count++];
+  memset (s, 0, sizeof *s);
+  snprintf (name, sizeof name, "s%u", now.next_name++);
+  snprintf (s->name, sizeof s->name, "%s", name);
+  s->model = model_begin_snapshot (name, now.model);
+  s->is_unanswered = true;
+  r = volume_snapshot_create (now.volume, &request, &why);
+  s = &now.snapshots[index];
+  if (!can_be ("take snapshot", name, r, &why))
+    return;
+  /* Legs were flushed meanwhile. */
+  model_is_durable (now.model, issued);
+  model_end_snapshot (s->model);
+  s->is_unanswered = false;
+  s->is_offered = true;
+  world_counters.snapshots++;
+  world_counters.snapshots_live++;
+}
+
+void
+world_remove_snapshot (struct sim_snapshot *s, bool by_force)
+{
+  struct volume_why why = { "" };
+  char name[WORLD_NAME_BYTES];
+  int r;
+
+  snprintf (name, sizeof name, "%s", s->name);
+  s->is_discarded = true;
+  r = volume_snapshot_remove (now.volume, name,
+                              by_force ? VOLUME_SNAPSHOT_FORCE : 0, &why);
+  if (r == -EBUSY && !by_force) {
+    sim_trace ("remove %s: it is in use", name);
+    return;
+  }
+  if (!can_be ("remove snapshot", name, r, &why))
+    return;
+  s->is_gone = true;
+  s->is_offered = false;
+  world_counters.removed_live++;
+}
+
+void
+world_rename_snapshot (struct sim_snapshot *s)
+{
+  struct volume_why why = { "" };
+  char name[WORLD_NAME_BYTES];
+  int r;
+
+  snprintf (name, sizeof name, "%s", s->name);
+  snprintf (s->new_name, sizeof s->new_name, "s%u", now.next_name++);
+  s->is_renamed = true;
+  r = volume_snapshot_rename (now.volume, name, s->new_name, &why);
+  if (!can_be ("rename snapshot", name, r, &why))
+    return;
+  model_rename (s->model, s->new_name);
+  snprintf (s->name, sizeof s->name, "%s", s->new_name);
+  s->new_name[0] = '\0';
+  world_counters.renamed_live++;
+}
+
+void
+world_wait_for_background (void)
+{
+  int r = volume_snapshots_wait (now.volume,
+                                 sim_now_ns () + UINT64_C (2000000000000));
+
+  if (r < 0 && !now.clients.has_ended && !now.has_faults)
+    sim_fail ("what goes on in the background does not end");
+}
