@@ -222,6 +222,18 @@ first_piece_locked (struct snapshot *s, sector_t sector, sector_t count)
   };
 }
 
+bool
+snapshot_has (struct snapshot *snapshot, sector_t sector, sector_t count,
+              sector_t *run)
+{
+  struct piece piece;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&snapshot->lock);
+  piece = first_piece_locked (snapshot, sector, count);
+  *run = piece.count;
+  return piece.is_mapped;
+}
+
 static int
 read_cow (struct snapshot *s, void *buffer, const struct piece *piece)
 {

@@ -135,6 +135,12 @@ int snapshot_preserve (struct snapshot *snapshot, sector_t sector,
  */
 const char *snapshot_keep_name (struct snapshot *snapshot, const char *name);
 void snapshot_set_name (struct snapshot *snapshot, const char *kept);
+/* True if the snapshot has the first sector of the range in its store; *RUN
+ * of the sectors, at most COUNT, are like it.
+ */
+bool snapshot_has (struct snapshot *snapshot, sector_t sector, sector_t count,
+                   sector_t *run);
+
 const char *snapshot_name (const struct snapshot *snapshot);
 bool snapshot_is_valid (struct snapshot *snapshot);
 bool snapshot_is_read_only (const struct snapshot *snapshot);

@@ -102,8 +102,8 @@ abandon_new (struct volume *v, struct new_snapshot *n)
 
   volume_device_destroy (n->device);
   snapshot_origin_destroy (n->origin);
+  volume_set_snapshot (v, n->index, NULL);
   mutex_lock (&v->manifest_lock);
-  v->snapshots[n->index] = NULL;
   v->records->snapshots[n->index].state = SNAPSHOT_CREATING;
   mutex_unlock (&v->manifest_lock);
   snapshot_close (n->snapshot);
@@ -133,9 +133,7 @@ prepare_new (struct volume *v, struct new_snapshot *n)
     if (r < 0)
       return r;
   }
-  mutex_lock (&v->manifest_lock);
-  v->snapshots[n->index] = n->snapshot;
-  mutex_unlock (&v->manifest_lock);
+  volume_set_snapshot (v, n->index, n->snapshot);
   return volume_device_create (v, (int) n->index, &n->device);
 }
 

@@ -139,9 +139,7 @@ unlink_snapshot (struct volume *v, unsigned index)
   else
     origin_set_snapshot (v->origin, below);
   open_gates (v, last);
-  mutex_lock (&v->manifest_lock);
-  v->snapshots[index] = NULL;
-  mutex_unlock (&v->manifest_lock);
+  volume_set_snapshot (v, index, NULL);
   snapshot_close (s);
   return 0;
 }

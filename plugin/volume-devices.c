@@ -192,6 +192,16 @@ find_device (struct volume *v, const char *name)
   return NULL;
 }
 
+int
+volume_device_say_none (const char *name)
+{
+  /* The name is a stranger's: it is cut, and never a format. */
+  log_error ("export '%.80s': there is none of that name; 'nbdinfo --list' "
+             "shows them",
+             name);
+  return -ENOENT;
+}
+
 /* Why there is no device of that name: said to the log. */
 static int
 say_why_not (struct volume *v, const char *name)
@@ -201,13 +211,8 @@ say_why_not (struct volume *v, const char *name)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
   index = manifest_find_snapshot (v->records, name);
-  if (index < 0) {
-    /* The name is a stranger's: it is cut, and never a format. */
-    log_error ("export '%.80s': there is none of that name; "
-               "'nbdinfo --list' shows them",
-               name);
-    return -ENOENT;
-  }
+  if (index < 0)
+    return volume_device_say_none (name);
   record = &v->records->snapshots[index];
   switch (record->state) {
   case SNAPSHOT_CREATING:
@@ -233,9 +238,12 @@ int
 volume_device_open (struct volume *volume, const char *name, bool may_write,
                     struct volume_device **device)
 {
-  struct volume_device *d = find_device (volume, name);
+  struct volume_device *d;
   int r;
 
+  if (volume_diff_is_name (name))
+    return volume_diff_open (volume, name, device);
+  d = find_device (volume, name);
   if (d == NULL)
     return say_why_not (volume, name);
   if (d->snapshot != NULL && !snapshot_is_valid (d->snapshot)) {
@@ -260,6 +268,10 @@ volume_device_close (struct volume_device *device)
   struct volume *v = device->volume;
   bool is_free;
 
+  if (device->is_diff) {
+    volume_diff_close (device);
+    return;
+  }
   mutex_lock (&v->device_lock);
   assert (device->clients > 0);
   device->clients--;
@@ -269,21 +281,36 @@ volume_device_close (struct volume_device *device)
     volume_device_destroy (device);
 }
 
+/* True if clients can open it now. */
+static bool
+can_be_opened (const struct volume_device *d)
+{
+  return !d->is_hidden &&
+         (d->snapshot == NULL || snapshot_is_valid (d->snapshot));
+}
+
 int
 volume_each_export (struct volume *volume, volume_export_fn fn, void *opaque)
 {
+  struct volume_device *d;
   struct list *link;
+  const char *newer = "";
   int r = 0;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&volume->device_lock);
   list_for_each (link, &volume->devices) {
-    struct volume_device *d = list_entry (link, struct volume_device, link);
-
-    if (!d->is_hidden &&
-        (d->snapshot == NULL || snapshot_is_valid (d->snapshot)))
+    d = list_entry (link, struct volume_device, link);
+    if (r == 0 && can_be_opened (d))
       r = fn (opaque, name_of (d), d->description);
-    if (r != 0)
-      break;
+  }
+  list_for_each (link, &volume->devices) {
+    d = list_entry (link, struct volume_device, link);
+    if (r != 0 || d->snapshot == NULL || !can_be_opened (d))
+      continue;
+    r = volume_diff_each (name_of (d), "", fn, opaque);
+    if (r == 0 && newer[0] != '\0')
+      r = volume_diff_each (name_of (d), newer, fn, opaque);
+    newer = name_of (d);
   }
   return r;
 }

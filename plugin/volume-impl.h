@@ -97,6 +97,11 @@ struct volume {
    */
   struct manifest *records;
   struct snapshot *snapshots[MANIFEST_MAX_SNAPSHOTS];
+  /* Held by who changes it, too, and by who looks at all of it: snapshots do
+   * not come and go then.  Outside the snapshots' own.
+   */
+  struct mutex chain_lock;
+  unsigned chain_length; /* of the array */
   struct chain_worker worker;
 
   /* The devices, the volume first, then the snapshots, newest first.  A leaf.
@@ -360,6 +365,10 @@ int volume_find_record (struct volume *v, const char *name);
 enum manifest_snapshot_state volume_record_state (struct volume *v,
                                                   unsigned index);
 
+/* SNAPSHOT is what there is of record INDEX. */
+void volume_set_snapshot (struct volume *v, unsigned index,
+                          struct snapshot *snapshot);
+
 /* Change a state, durably; REASON may be NULL.  After an error it is as it
  * was, in memory.
  */
@@ -393,6 +402,9 @@ int volume_device_create (struct volume *v, int index,
                           struct volume_device **device);
 void volume_device_destroy (struct volume_device *d);
 
+/* To the log: there is none of that name.  Returns -ENOENT. */
+int volume_device_say_none (const char *name);
+
 /* Let it be found: the volume is first, every other one behind that. */
 void volume_device_add (struct volume *v, struct volume_device *d);
 
@@ -415,5 +427,17 @@ void volume_device_remove (struct volume *v, struct volume_device *d);
 /* Devices for all that is there at the start; and their end. */
 int volume_make_devices (struct volume *v);
 void volume_free_devices (struct volume *v);
+
+/*----- diffs: volume-diff.c ---------------------------------------------*/
+
+/* As volume_device_open and volume_device_close, for names of two parts. */
+bool volume_diff_is_name (const char *name);
+int volume_diff_open (struct volume *v, const char *name,
+                      struct volume_device **device);
+void volume_diff_close (struct volume_device *device);
+
+/* Call FN with the diff of two names, "" for the volume. */
+int volume_diff_each (const char *older, const char *newer, volume_export_fn fn,
+                      void *opaque);
 
 #endif /* DM_VOLUME_IMPL_H */

@@ -89,6 +89,16 @@ volume_set_record_state (struct volume *v, unsigned index,
   return 0;
 }
 
+void
+volume_set_snapshot (struct volume *v, unsigned index,
+                     struct snapshot *snapshot)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->chain_lock);
+  v->snapshots[index] = snapshot;
+  v->chain_length = MAX_OF (v->chain_length, index + 1);
+}
+
 /* Take a record out, in memory: there is no snapshot any more. */
 static void
 forget_record (struct volume *v, unsigned index)
@@ -96,9 +106,11 @@ forget_record (struct volume *v, unsigned index)
   unsigned count = v->records->snapshot_count - 1;
 
   manifest_remove_snapshot (v->records, index);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->chain_lock);
   memmove (&v->snapshots[index], &v->snapshots[index + 1],
            (count - index) * sizeof v->snapshots[0]);
   v->snapshots[count] = NULL;
+  v->chain_length = MIN_OF (v->chain_length, count);
 }
 
 /*----- what was asked for ----------------------------------------------*/

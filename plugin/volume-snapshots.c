@@ -174,15 +174,17 @@ open_chain (struct volume *v, const struct volume_spec *spec)
 
   for (i = m->snapshot_count; i-- > 0;) {
     const struct manifest_snapshot *s = &m->snapshots[i];
+    struct snapshot *snapshot;
     int r;
 
-    v->snapshots[i] = NULL;
+    volume_set_snapshot (v, i, NULL);
     if (is_discarded (spec, s->name) || s->state == SNAPSHOT_CREATING ||
         (s->state != SNAPSHOT_VALID && !is_needed_by_older (m, spec, i)))
       continue;
-    r = volume_open_snapshot (v, s, origin, &v->snapshots[i]);
+    r = volume_open_snapshot (v, s, origin, &snapshot);
     if (r < 0)
       return r;
+    volume_set_snapshot (v, i, snapshot);
     origin = snapshot_view (v->snapshots[i]);
     if (above == NULL)
       origin_set_snapshot (v->origin, v->snapshots[i]);
@@ -202,7 +204,7 @@ volume_close_snapshots (struct volume *v)
   /* Oldest first: each reads the next newer one. */
   for (i = 0; i < v->records->snapshot_count; ++i) {
     snapshot_close (v->snapshots[i]);
-    v->snapshots[i] = NULL;
+    volume_set_snapshot (v, i, NULL);
   }
 }
 

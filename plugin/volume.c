@@ -379,6 +379,7 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   mutex_init (&v->start_lock);
   mutex_init (&v->manifest_lock);
   mutex_init (&v->device_lock);
+  mutex_init (&v->chain_lock);
   list_init (&v->devices);
   mutex_init (&v->worker.lock);
   cond_init (&v->worker.changed);
@@ -527,6 +528,7 @@ volume_close (struct volume *volume)
   mutex_destroy (&volume->look.lock);
   cond_destroy (&volume->worker.changed);
   mutex_destroy (&volume->worker.lock);
+  mutex_destroy (&volume->chain_lock);
   mutex_destroy (&volume->device_lock);
   mutex_destroy (&volume->manifest_lock);
   mutex_destroy (&volume->start_lock);

@@ -68,14 +68,16 @@ struct volume_spec {
 
 struct volume;
 
-/* One device that clients open: the volume, or a snapshot.  Plain facts,
- * but for the lock, which is held around every write by its caller.
+#define VOLUME_DESCRIPTION_BYTES 240
+
+/* One device that clients open: the volume, a snapshot, or a diff.  Plain
+ * facts, but for the lock, which is held around every write by its caller.
  */
 struct volume_device {
   struct volume *volume;
-  char description[160];
+  char description[VOLUME_DESCRIPTION_BYTES];
   struct target *target;
-  struct snapshot *snapshot; /* NULL for the volume; a reference */
+  struct snapshot *snapshot; /* NULL but for a snapshot; a reference */
   bool is_read_only;
   struct range_lock range_lock;
 
@@ -83,6 +85,7 @@ struct volume_device {
   struct list link;
   bool is_listed;
   bool is_hidden; /* cannot be opened */
+  bool is_diff;
   unsigned clients;
 
   /* For volume-chain.c. */
@@ -110,9 +113,10 @@ void volume_stop (struct volume *volume);
 /* Free everything.  NULL is ignored. */
 void volume_close (struct volume *volume);
 
-/* Open the device for the export NAME.  MAY_WRITE: the client may, so if the
- * device can be written, the volume is started.  Errors: -ENOENT, -EIO (the
- * snapshot is invalid), those of volume_start.
+/* Open the device for the export NAME: "", a snapshot's, "A..B" or "A..".
+ * MAY_WRITE: the client may, so if the device can be written, the volume is
+ * started.  Errors: -ENOENT, -EIO (the snapshot is invalid), -EINVAL (A is not
+ * older than B), those of volume_start.
  */
 int volume_device_open (struct volume *volume, const char *name, bool may_write,
                         struct volume_device **device);
@@ -120,8 +124,9 @@ int volume_device_open (struct volume *volume, const char *name, bool may_write,
 /* The client has gone, nothing of it is in flight. */
 void volume_device_close (struct volume_device *device);
 
-/* Call FN with each export that can be opened, the volume first, then the
- * snapshots, newest first; until it returns not 0, which is returned.
+/* Call FN with the exports that can be opened, the volume first, then the
+ * snapshots, newest first, and the diffs of neighbours and to the volume (there
+ * are others); until it returns not 0, which is returned.
  */
 typedef int (*volume_export_fn) (void *opaque, const char *name,
                                  const char *description);
