@@ -27,7 +27,8 @@ open_disk_log (struct volume *v, uint64_t regions, struct dirty_log **log)
   int r = meta_dir_open_store (v->dir, DIRTY_LOG_FILE, &bdev);
 
   if (r == -ENOENT) {
-    log_warning ("%s/%s: is not there; all regions are taken to be dirty",
+    log_warning ("%s/%s: is not there; all regions are taken to be dirty, "
+                 "unless the legs are known to be equal",
                  meta_dir_path (v->dir), DIRTY_LOG_FILE);
     return r;
   }
