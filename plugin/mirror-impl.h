@@ -84,6 +84,7 @@ struct mirror {
    */
   struct mutex state_lock;
   uint64_t membership; /* rises with each change of a leg's state */
+  atomic_bool record_is_doubtful; /* leg_changed has failed, the last time */
 
   /* For who waits until a leg has no users; a leaf. */
   struct mutex users_lock;
@@ -304,6 +305,12 @@ void mirror_set_leg_state (struct mirror *m, unsigned leg,
 
 /* What clients have done so far: while it rises they are busy. */
 uint64_t mirror_count_requests (struct mirror *m);
+
+/* Make it durable that a leg is in STATE from now on: leg_changed.  The caller
+ * holds state_lock.
+ */
+int mirror_record_leg (struct mirror *m, unsigned leg, enum leg_state state,
+                       const char *reason);
 
 /* How many legs are in sync.  For a decision the caller holds state_lock. */
 unsigned mirror_count_in_sync (struct mirror *m);

@@ -138,6 +138,20 @@ forget_past (struct mirror *m, struct leg *leg)
 
 /*----- states ----------------------------------------------------------*/
 
+int
+mirror_record_leg (struct mirror *m, unsigned leg, enum leg_state state,
+                   const char *reason)
+{
+  int r = m->leg_changed (m->opaque, leg, state, reason);
+
+  /* After an error the change may be durable all the same.  If it is that
+   * a leg has come in, then all is dirty in the log, and must stay so: what
+   * that leg lacks is known by nothing else.
+   */
+  atomic_store (&m->record_is_doubtful, r < 0);
+  return r;
+}
+
 void
 mirror_set_leg_state (struct mirror *m, unsigned leg, enum leg_state state)
 {
@@ -174,7 +188,7 @@ give_up_locked (struct mirror *m, unsigned leg, enum leg_state recorded,
 
   if (is_last_in_sync (m, leg))
     return -EBUSY;
-  r = m->leg_changed (m->opaque, leg, recorded, reason);
+  r = mirror_record_leg (m, leg, recorded, reason);
   if (r == 0)
     mirror_set_leg_state (m, leg, state);
   return r;
@@ -245,7 +259,7 @@ mirror_add_leg (struct mirror *mirror, struct block_device *bdev,
   mutex_lock (&mirror->state_lock);
   r = mark_all_locked (mirror);
   if (r == 0)
-    r = mirror->leg_changed (mirror->opaque, slot, LEG_RECOVERING, NULL);
+    r = mirror_record_leg (mirror, slot, LEG_RECOVERING, NULL);
   if (r == 0) {
     if (slot == mirror->leg_count)
       mirror->leg_count = slot + 1;
@@ -346,7 +360,7 @@ mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack)
   if (lack == LEG_LACKS_ALL)
     r = mark_all_locked (mirror);
   if (r == 0)
-    r = mirror->leg_changed (mirror->opaque, leg, LEG_RECOVERING, NULL);
+    r = mirror_record_leg (mirror, leg, LEG_RECOVERING, NULL);
   if (r == 0) {
     forget_past (mirror, &mirror->legs[leg]);
     come_in_locked (mirror, leg, "back");

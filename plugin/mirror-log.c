@@ -36,7 +36,7 @@
 #define CLEAN_INTERVAL_NS (5 * NS_PER_SECOND)
 
 /* True if nothing stands against cleaning: there are two legs or more, none is
- * out, and they can be flushed.
+ * out, they can be flushed, and it is known which legs are recorded.
  */
 static bool
 may_clean (struct mirror *m)
@@ -48,7 +48,8 @@ may_clean (struct mirror *m)
       return false;
     used += leg_is_used (&m->legs[i]);
   }
-  return used > 1 && group_sync_error (&m->flushes) == 0;
+  return used > 1 && group_sync_error (&m->flushes) == 0 &&
+         !atomic_load (&m->record_is_doubtful);
 }
 
 bool

@@ -310,7 +310,7 @@ finish_resync (struct mirror *m)
 
     if (leg_get_state (leg) != LEG_RECOVERING)
       continue;
-    r = m->leg_changed (m->opaque, i, LEG_IN_SYNC, NULL);
+    r = mirror_record_leg (m, i, LEG_IN_SYNC, NULL);
     if (r < 0) {
       log_error ("mirror: leg %u (%s) is in sync, but this cannot be "
                  "recorded: %s",

@@ -123,7 +123,7 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
                  failure->leg, name, reason);
     return -EIO;
   }
-  r = m->leg_changed (m->opaque, failure->leg, LEG_FAILED, reason);
+  r = mirror_record_leg (m, failure->leg, LEG_FAILED, reason);
   if (r < 0) {
     if (mirror_must_tell (m))
       log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "

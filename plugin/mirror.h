@@ -38,7 +38,8 @@ struct mirror;
 /* Called when a leg's state is about to change: makes it durable, with
  * the REASON (may be NULL).  Called on any thread, one call at a time, with
  * the mirror's lock held: it must not call back.  If it returns an error
- * the change does not happen, and the write that caused it fails.  LEG_ABSENT:
+ * the change does not happen, and the write that caused it fails; but after a
+ * crash it may have.  LEG_ABSENT:
  * the leg is removed.
  */
 typedef int (*mirror_leg_fn) (void *opaque, unsigned leg, enum leg_state state,

@@ -147,6 +147,10 @@ print_counters (const struct counters *c, double seconds)
   printf ("legs hidden %" PRIu64 ", degraded starts %" PRIu64
           ", clean regions compared %" PRIu64 "\n",
           c->life.legs_hidden, c->life.degraded_starts, c->life.regions_clean);
+  printf ("legs added %" PRIu64 ", replaced %" PRIu64 ", removed %" PRIu64
+          ", taken out %" PRIu64 ", rejoined %" PRIu64 "\n",
+          c->life.legs_added, c->life.legs_replaced, c->life.legs_removed,
+          c->life.legs_taken_out, c->life.legs_rejoined);
   printf ("scrubs %" PRIu64 ", of KiB %" PRIu64
           "; sectors spoiled, and repaired %" PRIu64 "\n",
           c->life.scrubs, c->life.scrubbed_bytes / 1024, c->life.spoiled);

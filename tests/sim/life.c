@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "leg-admin.h"
 #include "bits.h"
 #include "file-sim.h"
 #include "life.h"
@@ -149,11 +150,11 @@ configure_snapshots (void)
 static void
 configure_volume (void)
 {
-  unsigned first = sim_one_in (8) ? sim_below (plan.leg_count) : 0;
+  unsigned first = sim_one_in (8) ? sim_below (now.leg_count) : 0;
   unsigned i;
 
-  for (i = 0; i < plan.leg_count; ++i)
-    world_configure ("leg", SIM_ROOT "/leg%u", (first + i) % plan.leg_count);
+  for (i = 0; i < now.leg_count; ++i)
+    world_configure ("leg", "%s", now.legs[(first + i) % now.leg_count]);
   world_configure ("size", "%u", plan.sectors * SECTOR_SIZE);
   world_configure ("meta", WORLD_META);
   world_configure ("region-size", "%u", plan.region_bytes);
@@ -161,7 +162,7 @@ configure_volume (void)
   if (sim_one_in (6))
     world_configure ("resync-rate", "%u", 4096U << sim_below (6));
   if (sim_one_in (8))
-    world_configure ("write-mostly", "%u", sim_below (plan.leg_count));
+    world_configure ("write-mostly", "%u", sim_below (now.leg_count));
   if (plan.has_snapshots)
     configure_snapshots ();
   if (now.clients.plugin->config_complete () == -1)
@@ -256,6 +257,10 @@ run_clients (unsigned requests)
   }
   if (plan.has_snapshots && plan.admin_pause > 0)
     admin = sim_fiber_start ("administrator", administer, NULL);
+  if (plan.changes_legs && !now.clients.has_ended && sim_one_in (2)) {
+    leg_admin_start (1 + sim_below (6));
+    leg_admin_join ();
+  }
   for (i = 0; i < count; ++i)
     client_join (&clients[i]);
   w->requests_left = 0; /* who was not let in has made none */
@@ -299,6 +304,7 @@ serve (unsigned requests, bool is_last)
   if (is_last)
     world_read_everything ();
   world_check_scrub ();
+  leg_admin_check_removed ();
   if (is_last)
     world_spoil_and_scrub ();
 }
@@ -389,6 +395,7 @@ choose_plan (void)
   plan.copy_sectors = 8U << sim_below (4);
   plan.copy_slices = 1U << sim_below (4);
   plan.copy_pages = (plan.copy_sectors / 8) << sim_below (6);
+  plan.changes_legs = sim_one_in (3);
   if (sim_one_in (4))
     plan.slow = 1U << sim_below (8);
   if (sim_one_in (2))

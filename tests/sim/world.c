@@ -109,8 +109,8 @@ __wrap_mirror_clean_log_lazily (struct mirror *m, uint64_t *next_ns)
     *next_ns = clock_now_ns () + plan.clean_ns;
 }
 
-static bool
-legs_may_differ (void)
+bool
+world_legs_may_differ (void)
 {
   const struct mirror *m;
 
@@ -140,7 +140,7 @@ take_message (enum log_level level, const char *message)
     return;
   if (strstr (message, "leg failed, volume degraded") != NULL) {
     world_counters.leg_failures++;
-    if (legs_may_differ ())
+    if (world_legs_may_differ ())
       world_allow_other_legs ();
   }
   if (strstr (message, "the snapshot is invalid, the volume goes on") != NULL)
@@ -328,19 +328,33 @@ check_manifest (const struct manifest *m)
   snprintf (now.primary, sizeof now.primary, "%s", m->legs[m->primary].spec);
 }
 
+/* The legs that the next command line has. */
+static void
+meet_legs (const struct manifest *m)
+{
+  unsigned i;
+
+  now.leg_count = m != NULL ? m->leg_count : plan.leg_count;
+  for (i = 0; i < now.leg_count; ++i)
+    if (m != NULL)
+      snprintf (now.legs[i], WORLD_NAME_BYTES, "%s", m->legs[i].spec);
+    else
+      world_leg_path (i, now.legs[i]);
+}
+
 struct manifest *
 world_visit_grave (void)
 {
   struct meta_dir *dir;
   struct manifest *m;
-  char path[WORLD_NAME_BYTES];
   unsigned i;
   int r;
 
   sim_files_set_faults (0);
   /* A leg that was being made: the user is told to take it away. */
-  for (i = 0; i < plan.leg_count; ++i) {
-    world_leg_path (i, path);
+  for (i = 0; i < now.leg_count; ++i) {
+    const char *path = now.legs[i];
+
     if (sim_files_exists (path) &&
         (sim_files_disk (path) == NULL ||
          sim_disk_sectors (sim_files_disk (path)) == 0))
@@ -358,6 +372,7 @@ world_visit_grave (void)
   if (r < 0)
     sim_fail ("the manifest cannot be read: %s", strerror (-r));
   check_manifest (m);
+  meet_legs (m);
   return m;
 }
 
@@ -532,10 +547,11 @@ world_compare_legs_in_sync (void)
   if (status.regions_in_sync < status.regions_total || now.clients.has_ended)
     return;
   for (i = 0; i < status.leg_count; ++i) {
-    struct sim_disk *disk = sim_files_disk (bdev_name (mirror_leg_bdev (m, i)));
+    struct sim_disk *disk;
 
     if (status.legs[i].state != LEG_IN_SYNC)
       continue;
+    disk = sim_files_disk (mirror_leg_name (m, i));
     model_check_disk (now.model, disk);
     if (first != NULL)
       compare_legs (first, disk, "all regions are in sync");
@@ -695,6 +711,7 @@ world_begin (void)
   model_reset ();
   memset (&now, 0, sizeof now);
   sim_files_begin ();
+  meet_legs (NULL);
   now.clients.plugin = plugin_init ();
   now.clients.units = plan.sectors * (SECTOR_SIZE / MODEL_UNIT_BYTES);
   now.clients.may_fail = world_may_fail;

@@ -32,7 +32,8 @@ extern struct world_plan {
   unsigned cow_bytes; /* 0: never full */
   bool has_faults;    /* some lives have */
   bool has_snapshots;
-  bool is_deep; /* copy-on-write above all */
+  bool changes_legs; /* an administrator does */
+  bool is_deep;      /* copy-on-write above all */
   const char *read_policy;
   const char *on_cow_error;
   struct sim_disk_kind kind;
@@ -70,15 +71,20 @@ extern struct world {
   bool legs_may_fail;
   bool stores_may_fail;
   enum sim_crash crash; /* how the next one is */
-  unsigned hidden;      /* legs that cannot be had in this life, a bit each */
-  bool may_be_refused;  /* since those are needed */
-  unsigned cleanings;   /* of the log, in this life */
+  unsigned leg_count;   /* on the next command line, and their names */
+  char legs[MIRROR_MAX_LEGS][WORLD_NAME_BYTES];
+  unsigned next_leg;   /* number of the next one that is new */
+  unsigned hidden;     /* legs that cannot be had in this life, a bit each */
+  bool may_be_refused; /* since those are needed */
+  unsigned cleanings;  /* of the log, in this life */
 } now;
 
 extern struct world_counters {
   uint64_t seeds, lives, orderly_stops, crashes_at_start;
   uint64_t refused_starts, resyncs_waited_for, leg_failures, leg_losses;
   uint64_t legs_hidden, degraded_starts;
+  uint64_t legs_added, legs_replaced, legs_removed, legs_taken_out;
+  uint64_t legs_rejoined;
   uint64_t scrubs, scrubbed_bytes, spoiled;
   uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
   uint64_t regions_clean; /* in the log, when a life had ended */
@@ -157,6 +163,9 @@ struct manifest *world_visit_grave (void);
 
 /* The disk of a leg in sync, if it is still the file that it was. */
 struct sim_disk *world_trusted_disk (const struct manifest_leg *leg);
+
+/* True if regions are out of sync. */
+bool world_legs_may_differ (void);
 
 /* Other legs than those that were read may be read from now on. */
 void world_allow_other_legs (void);

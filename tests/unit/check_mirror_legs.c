@@ -243,6 +243,34 @@ START_TEST (a_change_that_cannot_be_recorded_is_none)
 }
 END_TEST
 
+/* A leg that could not be recorded may be recorded all the same: until it is
+ * known which are, the log must have what it would lack.
+ */
+START_TEST (a_doubtful_record_keeps_the_log_dirty)
+{
+  struct fault_bdev *disk;
+  struct block_device *bdev;
+  struct rig rig;
+  unsigned leg;
+
+  rig_open_resyncing (&rig, 3);
+  bdev = new_disk (&rig, "new", &disk);
+  rig.answer = -EIO;
+  ck_assert_int_eq (mirror_add_leg (rig.mirror, bdev, false, &leg), -EIO);
+  ck_assert_uint_eq (status_of (&rig).log.dirty, REGIONS);
+  mirror_stop_resync (rig.mirror);
+  ck_assert_int_eq (mirror_settle (rig.mirror), 0);
+  ck_assert_uint_eq (status_of (&rig).log.dirty, REGIONS);
+  rig.answer = 0;
+  ck_assert_int_eq (mirror_remove_leg (rig.mirror, 2), 0);
+  ck_assert_int_eq (mirror_settle (rig.mirror), 0);
+  ck_assert_uint_eq (status_of (&rig).log.dirty, 0);
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /*----- going -----------------------------------------------------------*/
 
 struct removal {
@@ -724,6 +752,7 @@ main (void)
     a_new_leg_is_not_read_until_it_is_in_sync,
     numbers_are_kept_and_given_again,
     a_change_that_cannot_be_recorded_is_none,
+    a_doubtful_record_keeps_the_log_dirty,
     a_removed_leg_is_waited_for,
     the_last_leg_in_sync_stays,
     the_primary_does_not_come_back,
