@@ -30,7 +30,8 @@ wait_for ()
   return 1
 }
 SHELL
-  sed "s|^dm=.*|dm='$DM_PLUGIN'|; s|^cd .*|cd '$TMP/d'|" "$TMP/tour"
+  sed "s|^dm=.*|dm='$DM_PLUGIN'|; s|^cd .*|cd '$TMP/d'|
+       s|^PATH=.*|PATH=$abs_top_builddir/ctl:\$PATH|" "$TMP/tour"
 } >"$TMP/tour.sh"
 mkdir "$TMP/d"
 mkfifo "$TMP/never"
@@ -39,6 +40,8 @@ bash -eux "$TMP/tour.sh" >"$TMP/tour.log" 2>&1 ||
   fail "the tour of README.md does not work"
 
 # And what the tour claims to have shown is so.
-same "$TMP/d/a.img" "$TMP/d/b.img"
+same "$TMP/d/a.img" "$TMP/d/c.img"
+grep -q '^found  *0 sectors that differ' "$TMP/tour.log" ||
+  fail "the scrub has found something, or nothing was shown"
 same "$TMP/d/a.img" "$TMP/d/fs.img"
 grep -q tuesday "$TMP/tour.log" || fail "the new folder was not shown"
