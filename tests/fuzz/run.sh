@@ -7,7 +7,7 @@
 #   --seconds N   run each so long (default: FUZZ_SECONDS, or 10)
 #   --coverage    run nothing new: tell how much of the parsers is reached by
 #                 what has been found so far
-#   NAME          store, manifest, config (default: all)
+#   NAME          store, manifest, config, rpc (default: all)
 #
 # Needs clang, and for the coverage llvm.  A finding is kept in the build folder, and its path printed;
 # "tests/fuzz/fuzz-NAME PATH" of the build folder runs it again.  What is
@@ -33,7 +33,7 @@ case ${1-} in
     ;;
 esac
 names=("$@")
-[[ ${#names[@]} -gt 0 ]] || names=(store manifest config)
+[[ ${#names[@]} -gt 0 ]] || names=(store manifest config rpc)
 if ! command -v clang >/dev/null; then
   echo "$0: clang is not installed" >&2
   exit 77
@@ -43,6 +43,7 @@ fi
 parsers_of_store=(plugin/exception-store-load.c)
 parsers_of_manifest=(plugin/manifest.c)
 parsers_of_config=(plugin/config.c)
+parsers_of_rpc=(plugin/rpc.c)
 
 # What each is linked with, beside fuzz.c and what is common.
 common=(lib/block-device.c lib/bdev-uri.c lib/log-sink.c lib/clock.c lib/sync.c
@@ -51,6 +52,7 @@ store=(plugin/exception-store-load.c plugin/exception-store-persistent.c
        plugin/exception-table.c lib/group-sync.c)
 manifest=(plugin/manifest.c)
 config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c)
+rpc=(plugin/rpc.c plugin/size-text.c)
 
 out=$built/tests/fuzz
 mkdir -p "$out"
