@@ -94,6 +94,8 @@ int run_scrub_status (struct ctl *ctl, const struct verb *verb,
                       const struct verb_values *values);
 int run_snapshot_list (struct ctl *ctl, const struct verb *verb,
                        const struct verb_values *values);
+int run_diff (struct ctl *ctl, const struct verb *verb,
+              const struct verb_values *values);
 int run_wait (struct ctl *ctl, const struct verb *verb,
               const struct verb_values *values);
 int run_events (struct ctl *ctl, const struct verb *verb,

@@ -124,6 +124,20 @@ const struct verb verbs[] = {
     .run = run_call,
   },
   {
+    .name = "diff",
+    .method = "diff",
+    .text = "print what has changed from snapshot A to snapshot B",
+    .more =
+      "A line for each extent: offset and length in bytes. Without B: up to "
+      "now.",
+    .args = { { .name = "A", .type = ARG_STRING, .text = "the older snapshot" },
+              { .name = "B",
+                .type = ARG_STRING,
+                .is_optional = true,
+                .text = "the newer one; default: the volume" } },
+    .run = run_diff,
+  },
+  {
     .name = "leg add",
     .method = "leg.add",
     .text = "add a leg, which is filled in the background",

@@ -56,6 +56,9 @@ extern const struct rpc_method control_methods[];
 int call_metrics (void *context, const json_t *params,
                   struct rpc_result *result);
 
+/* What differs: rpc-diff.c. */
+int call_diff (void *context, const json_t *params, struct rpc_result *result);
+
 /* Those that change something: rpc-admin.c. */
 int call_snapshot_create (void *context, const json_t *params,
                           struct rpc_result *result);

@@ -85,6 +85,16 @@ call_events_subscribe (void *context, const json_t *params,
 
 const struct rpc_method control_methods[] = {
   {
+    .name = "diff",
+    .text = "Tell what differs between two snapshots, a page at a time.",
+    .params = { { "from", RPC_STRING, true, "the older snapshot" },
+                { "to", RPC_STRING, false,
+                  "the newer one; default: the volume" },
+                { "offset", RPC_SIZE, false, "where the last page ended" } },
+    .may_block = true,
+    .call = call_diff,
+  },
+  {
     .name = "events.subscribe",
     .text = "Send every change of state, as notifications named \"event\".",
     .params = { { "since", RPC_NUMBER, false,

@@ -40,6 +40,17 @@ test "$(value 1.origin)" = tuesday
 vol 0 status
 told '^tuesday +valid, read-only '
 
+# What has changed, in whole chunks of the older one.
+vol 0 diff monday tuesday
+diff - "$TMP/out" >&2 <<<'0 65536' || fail "something else has changed"
+vol 0 diff tuesday
+diff - "$TMP/out" >&2 <<<'0 131072' || fail "something else has changed"
+ask 'write 1M 4K 4'
+ask 'write 3M 4K 4'
+vol 0 --json diff monday
+test "$(value 1.offset)" = 1048576
+test "$(value 2.length)" = 65536
+
 # What is refused says why, and changes nothing.
 refuse_verb ()
 {
@@ -53,6 +64,9 @@ refuse_verb 'use letters' snapshot create a/b
 refuse_verb 'use letters' snapshot create ../x
 refuse_verb 'power of two' snapshot create a --chunk-size 5K
 refuse_verb 'too small' snapshot create a --cow-size 512
+refuse_verb 'the older one must come first' diff tuesday monday
+refuse_verb 'no such snapshot' diff sunday
+refuse_verb 'no such snapshot' diff monday ../x
 refuse_verb 'none of that name' snapshot rename sunday a
 refuse_verb 'already' snapshot rename monday tuesday
 refuse_verb 'use letters' snapshot rename monday .a
@@ -99,3 +113,19 @@ sed -E 's/.*"type":"([a-z.]+)"(,"name":"([a-z]+)")?.*/\1 \3/' "$TMP/vol.events" 
     'snapshot.created tuesday' 'snapshot.renamed monday' \
     'snapshot.removed tuesday' 'snapshot.gone tuesday' 'server.stopping ') >&2 ||
   fail "the events are others"
+
+# More extents than one answer of the server has.
+fill "$TMP/many.img" 16M 1
+start_control many "$TMP/many.img" meta="$TMP/many.d" snapshot=first \
+  chunk-size=4K
+requests=()
+for ((i = 0; i < 1100; i++)); do
+  requests+=("write $((i * 8192)) 512 $i")
+done
+"$(helper nbd-io)" "$(uri many)" "${requests[@]}" flush
+expect 0 -s "$(control many)" diff first
+test "$(wc -l <"$TMP/out")" -eq 1100 || fail "$(wc -l <"$TMP/out") extents"
+diff "$TMP/out" <(for ((i = 0; i < 1100; i++)); do
+  echo "$((i * 8192)) 4096"
+done) >&2 || fail "other extents"
+stop_nbdkit many
