@@ -85,11 +85,14 @@ main (int argc, char *argv[])
   }
   if (strcmp (argv[1], "--keys") == 0) {
     print_keys ("", root);
+    json_decref (root);
     return EXIT_SUCCESS;
   }
   value = find (root, argv[1]);
-  if (value == NULL)
+  if (value == NULL) {
+    json_decref (root);
     return EXIT_FAILURE;
+  }
   if (json_is_string (value))
     puts (json_string_value (value));
   else {
