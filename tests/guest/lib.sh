@@ -112,6 +112,19 @@ flip_byte ()
     dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# put DEVICE MODEL OFFSET LENGTH: write the same random bytes (multiples of
+# 512, at most 1 MiB) to both, straight through the page cache of the device.
+random_used=0
+put ()
+{
+  # Other bytes than any write before, and than a first content of random.
+  random_used=$(((random_used + 512 * 37) % (7 * 1024 * 1024)))
+  dd if=/tests/random of="$1" bs="$4" count=1 seek="$3" skip=$random_used \
+     iflag=skip_bytes oflag=direct,seek_bytes conv=notrunc status=none
+  dd if=/tests/random of="$2" bs="$4" count=1 seek="$3" skip=$random_used \
+     iflag=skip_bytes oflag=seek_bytes conv=notrunc status=none
+}
+
 # same FILE FILE WHAT: both are equal, byte for byte.
 same ()
 {
@@ -119,6 +132,16 @@ same ()
 
   if ! difference=$(cmp "$1" "$2" 2>&1); then
     fail "$3: ${difference:-$1 and $2 differ}"
+  fi
+}
+
+# same_range FILE FILE OFFSET LENGTH WHAT: both are equal there.
+same_range ()
+{
+  local difference
+
+  if ! difference=$(cmp -i "$3" -n "$4" "$1" "$2" 2>&1); then
+    fail "$5: from $3 on, ${difference:-$1 and $2 differ}"
   fi
 }
 
@@ -288,6 +311,43 @@ kernel_agrees ()
   kernel_chunk=${kernel_chunk##* P }
   say "kernel: status $kernel_status, chunk $kernel_chunk"
   kernel_close
+}
+
+# ---- the kernel goes on with what is ours --------------------------------
+
+# kernel_takes ORIGIN COW CHUNK-SECTORS [OPTION]: /dev/mapper/origin and
+# /dev/mapper/snap become the kernel's, on the two images, to read and write.
+# OPTION is P, or PO.  Leaves the status in $kernel_status.
+kernel_takes ()
+{
+  local origin cow sectors
+
+  origin=$(losetup -f --show "$1")
+  cow=$(losetup -f --show "$2")
+  sectors=$(blockdev --getsz "$origin")
+  say "kernel: takes $1 and $2, with chunks of $3"
+  dmsetup create origin --table "0 $sectors snapshot-origin $origin"
+  dmsetup suspend origin
+  dmsetup create snap \
+          --table "0 $sectors snapshot $origin $cow ${4:-P} $3" ||
+    fail "the kernel refuses the store $2"
+  dmsetup resume origin
+  kernel_asks snap
+}
+
+# kernel_asks DEVICE: leaves its status in $kernel_status.
+kernel_asks ()
+{
+  kernel_status=$(dmsetup status "$1")
+  kernel_status=${kernel_status#* * * }
+  say "kernel: $1: status $kernel_status"
+}
+
+kernel_gives_back ()
+{
+  dmsetup remove snap
+  dmsetup remove origin
+  losetup -D
 }
 
 # store_status EXCEPTIONS CHUNK-SECTORS COW: the status line which the kernel

@@ -28,10 +28,10 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # Busybox's commands start faster, but its cmp reads byte by byte, and its
 # timeout leaves grandchildren behind.
-tools=(bash blkdiscard blockdev cmp dmsetup e2fsck kmod losetup mkfs.ext4
+tools=(bash blkdiscard blockdev cmp cp dmsetup e2fsck kmod losetup mkfs.ext4
        nbd-client nbdcopy nbdinfo nbdkit timeout)
 
-modules=(dm-mod dm-snapshot ext4 loop nbd virtio_blk virtio_pci)
+modules=(dm-mod dm-snapshot dm-zero ext4 loop nbd virtio_blk virtio_pci)
 
 for tool in busybox cpio depmod ldd modprobe "${tools[@]}"; do
   if ! command -v "$tool" >/dev/null; then

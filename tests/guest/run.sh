@@ -16,7 +16,8 @@
 # DM_PLUGIN         the plugin; default: the one in the build tree
 # DM_GUEST_DIR      where kernel, initramfs, disks and logs go; default: the
 #                   folder "guest" of the build tree
-# DM_GUEST_TIMEOUT  seconds for the whole guest; default 900
+# DM_GUEST_TIMEOUT  seconds for the whole guest; default 900, or 6000
+# DM_STRESS         "long": what takes too long for every day, too
 
 set -euo pipefail
 
@@ -24,7 +25,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=${abs_top_builddir:-$(cd "$here/../.." && pwd)}
 plugin=${DM_PLUGIN:-$top/plugin/.libs/nbdkit-dm-plugin.so}
 dir=${DM_GUEST_DIR:-$top/guest}
-limit=${DM_GUEST_TIMEOUT:-900}
+stress=${DM_STRESS:-short}
+limit=900
+[ "$stress" != long ] || limit=6000
+limit=${DM_GUEST_TIMEOUT:-$limit}
 lists=()
 
 # The faults that must be noticed, and what must be said of each.
@@ -35,9 +39,14 @@ volume-mount+not-frozen          snapshot: ./
 kernel-reads-store+flip-cow      the kernel's view of
 kernel-reads-store+flip-origin   the kernel's view of
 kernel-reads-store+lose-count    the kernel's status
+kernel-stores+flip-overflow      our view of what is full
+chain-stacked+flip-newest        the kernel's stack
 kernel-writes-store+flip-cow     again ours: the snapshot
 leg-fails+flip-survivor          is not content
 block-legs+flip-leg              the second leg
+store-sizes+flip-ours            the kernel's view
+store-sizes+flip-kernels         our view
+store-sizes+flip-before-merge    merged by the kernel
 two-connections+flip-model       what the writers wrote
 "
 
@@ -116,8 +125,9 @@ boot ()
 
   # Under emulation, code at the same address as last time need not be
   # translated again; and hardening against other tenants of the CPU costs,
-  # for nothing.
-  faster="norandmaps mitigations=off"
+  # for nothing.  Each device that comes or goes waits for all CPUs: they are
+  # asked at once.
+  faster="norandmaps mitigations=off rcupdate.rcu_expedited=1"
   drive=if=none,format=raw,cache=unsafe,discard=unmap
   # Emulation always: a virtual machine may have no KVM, or one that hangs.
   # shellcheck disable=SC2054 # the commas are QEMU's
@@ -131,7 +141,7 @@ boot ()
     -device virtio-blk-pci,drive=b
     -kernel "$dir/kernel/boot/vmlinuz-$version"
     -initrd "$dir/initramfs.cpio"
-    -append "console=ttyS0 quiet panic=-1 $faster t=$list"
+    -append "console=ttyS0 quiet panic=-1 $faster t=$list DM_STRESS=$stress"
   )
   # As a child of this shell, so that our end can be its end.
   timeout -k 5 "$limit" "${qemu[@]}" </dev/null &

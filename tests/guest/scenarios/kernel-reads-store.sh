@@ -17,7 +17,6 @@
 mib=$((1024 * 1024))
 # The volume: 8 MiB and 10 KiB.
 size=$((8 * mib + 10 * 1024))
-random_used=0
 
 # touch_chunks OFFSET LENGTH: these bytes were written.
 touch_chunks ()
@@ -29,16 +28,10 @@ touch_chunks ()
   done
 }
 
-# put DEVICE MODEL OFFSET LENGTH: write random bytes (multiples of 512) to
-# both, straight through the page cache of the device.
-put ()
+# write DEVICE MODEL OFFSET LENGTH: put, and count the chunks.
+write ()
 {
-  # Other bytes than any write before, and than the first content.
-  random_used=$((random_used + 512 * 37))
-  dd if=/tests/random of="$1" bs="$4" count=1 seek="$3" skip=$random_used \
-     iflag=skip_bytes oflag=direct,seek_bytes conv=notrunc status=none
-  dd if=/tests/random of="$2" bs="$4" count=1 seek="$3" skip=$random_used \
-     iflag=skip_bytes oflag=seek_bytes conv=notrunc status=none
+  put "$@"
   touch_chunks "$3" "$4"
 }
 
@@ -92,28 +85,28 @@ for chunk in 4096 65536; do
   open_both
   [ "$(blockdev --getsize64 /dev/nbd0)" -eq $size ] ||
     fail "/dev/nbd0 has $(blockdev --getsize64 /dev/nbd0) bytes"
-  put /dev/nbd0 vol.model 0 $mib
+  write /dev/nbd0 vol.model 0 $mib
   if [ $chunk -eq 4096 ]; then
     check "1 MiB written to the volume" counted
     open_both
   fi
   # Single sectors and odd runs over the whole volume, its end included.
   for ((i = 0; i < 25; i++)); do
-    put /dev/nbd0 vol.model $((2 * mib + i * 112128)) $((512 * (1 + i % 11)))
+    write /dev/nbd0 vol.model $((2 * mib + i * 112128)) $((512 * (1 + i % 11)))
   done
-  put /dev/nbd0 vol.model $((size - 512)) 512
-  put /dev/nbd0 vol.model $((size - 4096)) 2048
+  write /dev/nbd0 vol.model $((size - 512)) 512
+  write /dev/nbd0 vol.model $((size - 4096)) 2048
   # Chunks that are in the store already.
-  put /dev/nbd0 vol.model 4608 20480
+  write /dev/nbd0 vol.model 4608 20480
   # The snapshot: a whole new chunk, part of one, one of the store's, the end.
-  put /dev/nbd1 snap.model $((5 * mib)) 65536
-  put /dev/nbd1 snap.model $((5 * mib + mib / 2 + 1536)) 1024
-  put /dev/nbd1 snap.model 512 512
-  put /dev/nbd1 snap.model $((size - 1024)) 512
+  write /dev/nbd1 snap.model $((5 * mib)) 65536
+  write /dev/nbd1 snap.model $((5 * mib + mib / 2 + 1536)) 1024
+  write /dev/nbd1 snap.model 512 512
+  write /dev/nbd1 snap.model $((size - 1024)) 512
   # A volume write under a chunk that the snapshot wrote alone.
-  put /dev/nbd0 vol.model $((5 * mib)) 4096
+  write /dev/nbd0 vol.model $((5 * mib)) 4096
   # Enough to fill the second area of 4 KiB chunks, and begin a third.
-  put /dev/nbd0 vol.model $((6 * mib)) $mib
+  write /dev/nbd0 vol.model $((6 * mib)) $mib
   check "both written" counted
 
   open_both
@@ -122,7 +115,7 @@ for chunk in 4096 65536; do
   blkdiscard -o $((3 * mib)) -l $mib /dev/nbd0
   dd if=/dev/nbd0 of=trimmed bs=1M skip=3 count=1 iflag=direct status=none
   dd if=trimmed of=vol.model bs=1M seek=3 conv=notrunc status=none
-  put /dev/nbd0 vol.model $((3 * mib + 8192)) 4096
+  write /dev/nbd0 vol.model $((3 * mib + 8192)) 4096
   blkdiscard -z -o $((7 * mib + mib / 2)) -l 65536 /dev/nbd1
   dd if=/dev/zero of=snap.model bs=64k seek=120 count=1 conv=notrunc \
      status=none

@@ -10,17 +10,6 @@
 
 cd "$WORK"
 mib=$((1024 * 1024))
-random_used=0
-
-# put DEVICE MODEL OFFSET LENGTH: the same random bytes to both.
-put ()
-{
-  random_used=$((random_used + 512 * 37))
-  dd if=/tests/random of="$1" bs="$4" count=1 seek="$3" skip=$random_used \
-     iflag=skip_bytes oflag=direct,seek_bytes conv=notrunc status=none
-  dd if=/tests/random of="$2" bs="$4" count=1 seek="$3" skip=$random_used \
-     iflag=skip_bytes oflag=seek_bytes conv=notrunc status=none
-}
 
 # ours: the server has leg and store; both exports are attached.
 ours ()
@@ -49,14 +38,7 @@ detach /dev/nbd1
 detach /dev/nbd0
 stop_server
 
-say "the kernel takes over"
-origin=$(losetup -f --show a.img)
-cow=$(losetup -f --show vol.d/snap.cow)
-sectors=$(blockdev --getsz "$origin")
-dmsetup create origin --table "0 $sectors snapshot-origin $origin"
-dmsetup suspend origin
-dmsetup create snap --table "0 $sectors snapshot $origin $cow P 8"
-dmsetup resume origin
+kernel_takes a.img vol.d/snap.cow 8
 put /dev/mapper/origin vol.model 0 16384
 put /dev/mapper/origin vol.model $((2 * mib + 2048)) $mib
 put /dev/mapper/origin vol.model $((8 * mib - 512)) 512
@@ -64,11 +46,8 @@ put /dev/mapper/snap snap.model $((3 * mib)) 8192
 put /dev/mapper/snap snap.model $((5 * mib)) 512
 same /dev/mapper/origin vol.model "the kernel's origin"
 same /dev/mapper/snap snap.model "the kernel's snapshot"
-say "kernel: status $(dmsetup status snap)"
-dmsetup remove snap
-dmsetup remove origin
-losetup -d "$cow"
-losetup -d "$origin"
+kernel_asks snap
+kernel_gives_back
 
 # Chunk 258 is the second area; the chunk after it has the first data there.
 plant flip-cow flip_byte vol.d/snap.cow $((259 * 4096 + 100))
