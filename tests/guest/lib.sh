@@ -199,6 +199,16 @@ stop_server ()
   fi
 }
 
+# The server is killed, and comes to no end of its own.
+kill_server ()
+{
+  local pid=$server_pid
+
+  server_pid=
+  kill -KILL "$pid"
+  wait "$pid" || true
+}
+
 # uri [EXPORT]: how libnbd's tools name the server.
 uri ()
 {

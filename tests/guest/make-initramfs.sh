@@ -2,23 +2,24 @@
 # Build the guest's whole system, as one initramfs.
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# usage: make-initramfs.sh KERNEL-DIR VERSION PLUGIN OUTPUT
+# usage: make-initramfs.sh KERNEL-DIR VERSION PLUGIN TOOL OUTPUT
 #
 # KERNEL-DIR and VERSION are what get-kernel.sh left and printed.  The system
 # is: busybox, the host's own nbdkit, nbd-client and file system tools with
-# the libraries they need, our plugin, the kernel modules, and the scenarios.
+# the libraries they need, our plugin and dmnbd, the kernel modules, and the scenarios.
 # It is not compressed: the guest is emulated, and would unpack it slowly.
 
 set -euo pipefail
 
-if [ $# -ne 4 ]; then
-  echo "usage: $0 KERNEL-DIR VERSION PLUGIN OUTPUT" >&2
+if [ $# -ne 5 ]; then
+  echo "usage: $0 KERNEL-DIR VERSION PLUGIN TOOL OUTPUT" >&2
   exit 2
 fi
 kernel=$1
 version=$2
 plugin=$3
-output=$4
+dmnbd=$4
+output=$5
 
 here=$(cd "$(dirname "$0")" && pwd)
 golden=$(cd "$here/../golden" && pwd)
@@ -29,9 +30,9 @@ PATH=$PATH:/usr/sbin:/sbin
 # Busybox's commands start faster, but its cmp reads byte by byte, and its
 # timeout leaves grandchildren behind.
 tools=(bash blkdiscard blockdev cmp cp dmsetup e2fsck kmod losetup mkfs.ext4
-       nbd-client nbdcopy nbdinfo nbdkit timeout)
+       nbd-client nbdcopy nbdinfo nbdkit split timeout)
 
-modules=(dm-mod dm-snapshot dm-zero ext4 loop nbd virtio_blk virtio_pci)
+modules=(dm-mirror dm-mod dm-snapshot dm-zero ext4 loop nbd virtio_blk virtio_pci)
 
 for tool in busybox cpio depmod ldd modprobe "${tools[@]}"; do
   if ! command -v "$tool" >/dev/null; then
@@ -46,10 +47,12 @@ if ldd "$busybox" >/dev/null 2>&1; then
   exit 77
 fi
 
-if [ ! -f "$plugin" ]; then
-  echo "$0: no plugin at $plugin; run \`make' first" >&2
-  exit 1
-fi
+for file in "$plugin" "$dmnbd"; do
+  if [ ! -f "$file" ]; then
+    echo "$0: there is no $file; run \`make' first" >&2
+    exit 1
+  fi
+done
 
 root=$(mktemp -d "$output.XXXXXX")
 trap 'rm -rf "$root"' EXIT
@@ -95,6 +98,8 @@ cp "$plugins/nbdkit-file-plugin.so" "$root$plugins"
 copy_libraries "$plugins/nbdkit-file-plugin.so"
 cp -L "$plugin" "$root$plugins/nbdkit-dm-plugin.so"
 copy_libraries "$plugin"
+cp -L "$dmnbd" "$root/usr/bin/dmnbd"
+copy_libraries "$dmnbd"
 
 # A plugin built with a sanitizer works only if its runtime is loaded first.
 runtime=$(ldd "$plugin" |
