@@ -11,6 +11,7 @@
 
 #include "bdev-impl.h"
 #include "bounce.h"
+#include "data-hints.h"
 #include "group-sync.h"
 
 struct bdev_file {
@@ -32,6 +33,7 @@ struct bdev_file {
   atomic_bool no_punch_hole;
   atomic_bool no_zero_range;
   atomic_bool said_deleted;
+  struct data_hints data;
 
   struct group_sync sync;
 };

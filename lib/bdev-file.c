@@ -118,6 +118,7 @@ file_fallocate (struct bdev_file *f, int mode, atomic_bool *unsupported,
                    (off_t) sector_to_bytes (sector),
                    (off_t) sector_to_bytes (count));
   while (r == -1 && errno == EINTR);
+  data_hints_forget (&f->data, sector, count);
   if (r == 0)
     return 0;
   /* A disk of larger blocks, and a range that is not whole ones. */
@@ -166,9 +167,12 @@ file_extent (void *handle, sector_t sector, sector_t count,
 {
   struct bdev_file *f = handle;
   off_t offset = (off_t) sector_to_bytes (sector);
-  off_t data = lseek (f->fd, offset, SEEK_DATA);
-  off_t hole;
+  off_t data, hole;
 
+  extent->is_hole = false;
+  if (data_hints_has (&f->data, sector, count))
+    return 0;
+  data = lseek (f->fd, offset, SEEK_DATA);
   if (data == -1 && errno == ENXIO) { /* nothing but a hole from here on */
     off_t size = lseek (f->fd, 0, SEEK_END);
 
@@ -196,8 +200,8 @@ file_extent (void *handle, sector_t sector, sector_t count,
     sector_t n = div_round_up ((uint64_t) (hole - offset), SECTOR_SIZE);
 
     extent->count = MIN_OF (n, count);
+    data_hints_add (&f->data, sector, n);
   }
-  extent->is_hole = false;
   return 0;
 }
 
