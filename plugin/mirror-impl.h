@@ -83,7 +83,7 @@ struct mirror {
    * Taken inside no other lock of the mirror.
    */
   struct mutex state_lock;
-  uint64_t membership; /* rises with each change of a leg's state */
+  uint64_t membership;            /* rises with each change of a leg's state */
   atomic_bool record_is_doubtful; /* leg_changed has failed, the last time */
 
   /* For who waits until a leg has no users; a leaf. */
