@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "leg-file.h"
 #include "show.h"
 #include "size-text.h"
 
@@ -350,8 +351,15 @@ absolute_path (const char *path)
   char *folder, *absolute;
   json_t *value;
 
-  if (path[0] == '/' || strstr (path, "://") != NULL)
+  if (path[0] == '/')
     return json_string (path);
+  if (bdev_spec_is_uri (path)) {
+    if (leg_file_absolute_path (path, &absolute) < 0)
+      return NULL;
+    value = json_string (absolute);
+    free (absolute);
+    return value;
+  }
   folder = realpath (".", NULL);
   if (folder == NULL || asprintf (&absolute, "%s/%s", folder, path) == -1) {
     free (folder);

@@ -12,6 +12,7 @@
 #include "bits.h"
 #include "config.h"
 #include "exception-store.h"
+#include "leg-file.h"
 #include "log-sink.h"
 #include "manifest.h"
 #include "size-text.h"
@@ -144,7 +145,19 @@ set_leg (struct volume_spec *spec, const char *value)
     return -EINVAL;
   }
   leg = &spec->legs[spec->leg_count];
-  leg->path = strdup (value);
+  if (bdev_spec_is_uri (value)) {
+    /* It may have to be connected again, from another folder. */
+    int r = leg_file_absolute_path (value, &leg->path);
+
+    if (r < 0) {
+      log_error ("leg=" QUOTE ": names a file in a folder that cannot be "
+                 "found: %s; give absolute names",
+                 value, errno_text (r));
+      return r;
+    }
+  }
+  else
+    leg->path = strdup (value);
   if (leg->path == NULL)
     return -ENOMEM;
   spec->leg_count++;

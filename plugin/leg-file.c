@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -61,6 +62,89 @@ leg_file_remove (const char *path)
   (void) unlink (path);
 }
 
+/* The parameters of a URI that name a file or folder of this machine. */
+static const char *const uri_files[] = {
+  "socket",
+  "tls-certificates",
+  "tls-psk-file",
+};
+
+/* Is WORD, name=value, one of them, and its value not absolute? */
+static bool
+names_relative_file (const char *word)
+{
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (uri_files); ++i) {
+    size_t n = strlen (uri_files[i]);
+
+    if (strncmp (word, uri_files[i], n) == 0 && word[n] == '=')
+      return strchr ("/&;#", word[n + 1]) == NULL &&
+             strncasecmp (word + n + 1, "%2f", 3) != 0;
+  }
+  return false;
+}
+
+/* Put FOLDER to the end of TO, as it is written in a URI.  Returns the end. */
+static char *
+put_encoded (char *to, const char *folder)
+{
+  static const char digits[] = "0123456789ABCDEF";
+
+  for (; *folder != '\0'; ++folder) {
+    unsigned char c = (unsigned char) *folder;
+
+    if (isalnum (c) || strchr ("/-._~", c) != NULL)
+      *to++ = (char) c;
+    else {
+      *to++ = '%';
+      *to++ = digits[c >> 4];
+      *to++ = digits[c & 15];
+    }
+  }
+  return to;
+}
+
+static int
+absolute_uri (const char *uri, char **absolute)
+{
+  const char *from = uri + strcspn (uri, "?#");
+  size_t files = 0;
+  const char *word;
+  char *folder, *to;
+
+  for (word = from; *word == '?' || *word == '&' || *word == ';';
+       word += 1 + strcspn (word + 1, "&;#"))
+    files += names_relative_file (word + 1);
+  folder = files > 0 ? realpath (".", NULL) : strdup ("");
+  if (folder == NULL)
+    return -errno;
+  *absolute = malloc (strlen (uri) + files * (3 * strlen (folder) + 1) + 1);
+  if (*absolute == NULL) {
+    free (folder);
+    return -ENOMEM;
+  }
+  to = mempcpy (*absolute, uri, (size_t) (from - uri));
+  while (*from == '?' || *from == '&' || *from == ';') {
+    size_t length = 1 + strcspn (from + 1, "&;#");
+
+    if (names_relative_file (from + 1)) {
+      size_t name = 1 + strcspn (from, "=");
+
+      to = mempcpy (to, from, name);
+      to = put_encoded (to, folder);
+      *to++ = '/';
+      to = mempcpy (to, from + name, length - name);
+    }
+    else
+      to = mempcpy (to, from, length);
+    from += length;
+  }
+  strcpy (to, from);
+  free (folder);
+  return 0;
+}
+
 int
 leg_file_absolute_path (const char *path, char **absolute)
 {
@@ -73,8 +157,8 @@ leg_file_absolute_path (const char *path, char **absolute)
   if (copy == NULL)
     return -ENOMEM;
   if (bdev_spec_is_uri (path)) {
-    *absolute = copy;
-    return 0;
+    free (copy);
+    return absolute_uri (path, absolute);
   }
   /* "dir/" and "..": there is no name, so the whole is resolved. */
   if (base[0] == '\0' || strcmp (base, ".") == 0 || strcmp (base, "..") == 0) {

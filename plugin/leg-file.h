@@ -25,9 +25,10 @@ int leg_file_sync_entry (const char *path);
 /* Remove a file that leg_file_create has made, if all is off after all. */
 void leg_file_remove (const char *path);
 
-/* The absolute path, which names the leg in the manifest.  A URI stays as it
- * is.  A path's folder is
- * without links, but its last part is as it was given: a link such as those
+/* The absolute path, which names the leg in the manifest.  In a URI the names
+ * of files (the socket, those for TLS) become absolute, since a server changes
+ * its folder when it goes into the background.  A path's folder is without
+ * links, but its last part is as it was given: a link such as those
  * of /dev/disk/by-id is a better name for a disk than what it points to
  * today.  The file need not exist, its folder must.  The caller frees
  * *ABSOLUTE.  Returns 0 or a negative errno.

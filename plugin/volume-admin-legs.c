@@ -141,8 +141,6 @@ find_leg (struct volume *v, const struct candidate *c, const char *spec)
   bdev_close (bdev);
   mirror_get_status (v->mirror, &status);
   for (i = 0; i < status.leg_count && found == NO_LEG; ++i) {
-    char *absolute;
-
     if (status.legs[i].state == LEG_ABSENT)
       continue;
     if (has_identity) {
@@ -152,12 +150,8 @@ find_leg (struct volume *v, const struct candidate *c, const char *spec)
           other.is_disk == mine.is_disk)
         found = i;
     }
-    else if (leg_file_absolute_path (mirror_leg_name (v->mirror, i),
-                                     &absolute) == 0) {
-      if (strcmp (absolute, c->absolute) == 0)
-        found = i;
-      free (absolute);
-    }
+    else if (strcmp (v->leg_paths[i], c->absolute) == 0)
+      found = i;
   }
   return found;
 }
@@ -241,6 +235,19 @@ announce (struct volume *v, struct volume_new_leg *new_leg,
   v->new_leg = new_leg;
 }
 
+/* The mirror has taken C as leg LEG; NULL: there is no such leg any more. */
+static void
+set_path (struct volume *v, unsigned leg, struct candidate *c)
+{
+  free (v->leg_paths[leg]);
+  v->leg_paths[leg] = NULL;
+  if (c != NULL) {
+    v->leg_paths[leg] = c->absolute;
+    c->absolute = NULL;
+    c->bdev = NULL;
+  }
+}
+
 int
 volume_leg_add (struct volume *v, const char *spec, unsigned *leg,
                 struct volume_why *why)
@@ -258,7 +265,7 @@ volume_leg_add (struct volume *v, const char *spec, unsigned *leg,
     r = mirror_add_leg (v->mirror, c.bdev, false, leg);
     v->new_leg = NULL;
     if (r == 0) {
-      c.bdev = NULL;
+      set_path (v, *leg, &c);
       (void) volume_start_rejoin (v);
     }
     else if (r == -E2BIG)
@@ -295,7 +302,7 @@ volume_leg_replace (struct volume *v, unsigned leg, const char *spec,
     if (r < 0)
       (void) volume_hold_out (v, leg, was_held);
     if (r == 0) {
-      c.bdev = NULL;
+      set_path (v, leg, &c);
       (void) volume_start_rejoin (v);
     }
     else if (r == -EBUSY)
@@ -347,6 +354,7 @@ volume_leg_remove (struct volume *v, unsigned leg, struct volume_why *why)
     return why_last (why, leg, &named);
   if (r < 0)
     return why_not_recorded (v, why, r);
+  set_path (v, leg, NULL);
   (void) volume_hold_out (v, leg, false); /* nor does the next one of it */
   log_info ("leg %u (%s): removed from the volume", leg, named.shown);
   return 0;
@@ -419,7 +427,7 @@ check_same (struct volume *v, struct block_device *bdev, const char *identity)
 static int
 reopen (struct volume *v, unsigned leg, const char *identity)
 {
-  const char *name = mirror_leg_name (v->mirror, leg);
+  const char *name = v->leg_paths[leg];
   struct block_device *bdev;
   int r = bdev_open (name, BDEV_OPEN_READ_ONLY, &bdev);
 

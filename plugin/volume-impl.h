@@ -83,6 +83,10 @@ struct volume {
   bool is_read_only;
   const char *read_only_reason;
   struct mirror *mirror;
+  /* Where legs are, by their numbers in the mirror: absolute, since the server
+   * changes its folder.  Changed under admin_lock.
+   */
+  char *leg_paths[MIRROR_MAX_LEGS];
   struct origin *origin;
   struct kcopyd_client *kcopyd; /* of the snapshots, once started */
 

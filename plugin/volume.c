@@ -361,6 +361,10 @@ open_all (struct volume *v, const struct volume_spec *spec)
       volume_abandon_legs (&legs);
     return r;
   }
+  for (i = 0; i < legs.count; ++i) {
+    v->leg_paths[i] = legs.legs[i].absolute;
+    legs.legs[i].absolute = NULL;
+  }
   volume_release_legs (&legs);
   return 0;
 }
@@ -512,6 +516,8 @@ volume_stop (struct volume *volume)
 void
 volume_close (struct volume *volume)
 {
+  unsigned i;
+
   if (volume == NULL)
     return;
   assert (!volume->is_started);
@@ -522,6 +528,8 @@ volume_close (struct volume *volume)
     manifest_free (volume->records);
   origin_destroy (volume->origin);
   mirror_destroy (volume->mirror);
+  for (i = 0; i < MIRROR_MAX_LEGS; ++i)
+    free (volume->leg_paths[i]);
   manifest_free (volume->manifest);
   meta_dir_close (volume->dir);
   events_destroy (volume->events);

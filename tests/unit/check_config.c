@@ -192,6 +192,53 @@ END_TEST
 #define LONG_NAME \
   "0123456789012345678901234567890123456789012345678901234567890123"
 
+/* The server changes its folder before it may have to connect again. */
+START_TEST (files_in_uris_become_absolute)
+{
+  static const struct {
+    const char *given;
+    const char *kept; /* behind the folder in which we are */
+  } uris[] = {
+    { "nbd+unix:///?socket=a.sock", "nbd+unix:///?socket=%s/a.sock" },
+    { "nbd+unix:///x?a=b&socket=c%20d", "nbd+unix:///x?a=b&socket=%s/c%20d" },
+    { "nbds+unix:///?tls-psk-file=k;socket=/s",
+      "nbds+unix:///?tls-psk-file=%s/k;socket=/s" },
+    { "nbds://h/?tls-certificates=pki#f",
+      "nbds://h/?tls-certificates=%s/pki#f" },
+    { "nbd+unix:///?socket=%2fs", "nbd+unix:///?socket=%2fs" },
+    { "nbd+unix:///?socket=", "nbd+unix:///?socket=" },
+    { "nbd+unix:///?xsocket=s", "nbd+unix:///?xsocket=s" },
+    { "nbd://host", "nbd://host" },
+  };
+  char *folder = mkdtemp (strdup ("/tmp/dm-config,XXXXXX"));
+  char *before = realpath (".", NULL);
+  unsigned i;
+
+  ck_assert_ptr_nonnull (folder);
+  ck_assert_int_eq (chdir (folder), 0);
+  for (i = 0; i < ARRAY_COUNT (uris); ++i) {
+    const char *hole = strstr (uris[i].kept, "%s/");
+    char expected[512];
+    struct volume_spec spec;
+
+    if (hole == NULL)
+      snprintf (expected, sizeof expected, "%s", uris[i].kept);
+    else
+      snprintf (expected, sizeof expected, "%.*s/tmp/dm-config%%2C%s%s",
+                (int) (hole - uris[i].kept), uris[i].kept,
+                strchr (folder, ',') + 1, hole + 2);
+    volume_spec_init (&spec);
+    ck_assert_int_eq (config_set (&spec, "leg", uris[i].given), 0);
+    ck_assert_str_eq (spec.legs[0].path, expected);
+    volume_spec_free (&spec);
+  }
+  ck_assert_int_eq (chdir (before), 0);
+  ck_assert_int_eq (rmdir (folder), 0);
+  free (folder);
+  free (before);
+}
+END_TEST
+
 START_TEST (bad_values_are_refused_by_key)
 {
   static const struct {
@@ -405,6 +452,7 @@ main (void)
     keys_set_what_they_say,
     every_word_has_its_meaning,
     seconds_become_milliseconds,
+    files_in_uris_become_absolute,
     bad_values_are_refused_by_key,
     keys_of_later_versions_say_so,
     what_comes_too_often_is_refused,
