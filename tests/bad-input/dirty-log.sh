@@ -65,6 +65,7 @@ fill "$TMP/tail" 8192 5
 cat "$TMP/tail" >>"$log"
 start_nbdkit vol "$DM_PLUGIN" "$TMP/d/a.img" "$TMP/d/b.img" meta="$TMP/d/meta"
 "$io" "$(uri vol)" 'write 0 4096 3'
+wait_insync "$TMP/d/meta"
 stop_nbdkit vol
 cmp -i 4096:0 "$log" "$TMP/tail" || fail "the end of the log was changed"
 fresh_volume
@@ -80,6 +81,7 @@ done
 cp "$log" "$TMP/kept.log"
 start_nbdkit vol "$DM_PLUGIN" "$TMP/d/a.img" "$TMP/d/b.img" meta="$TMP/d/meta"
 "$io" "$(uri vol)" 'read 0 4096 2'
+wait_insync "$TMP/d/meta"
 stop_nbdkit vol
 put "$TMP/kept.log" 4 2
 put "$TMP/kept.log" 1026 0 0 0 0 0 0
