@@ -85,8 +85,9 @@ fill_in (struct region_hash *h, bool is_in_sync)
 {
   uint64_t i;
 
-  for (i = 0; i < h->region_count; ++i)
-    h->in_sync[i / MAP_BITS] |= UINT64_C (1) << i % MAP_BITS;
+  for (i = 0; i < h->region_count / MAP_BITS; ++i)
+    h->in_sync[i] = UINT64_MAX;
+  h->in_sync[i] = (UINT64_C (1) << h->region_count % MAP_BITS) - 1;
   h->in_sync_count = h->region_count;
   for (i = 0; dirty_log_next_dirty (h->log, &i); ++i) {
     h->regions[i] = MARKED;
