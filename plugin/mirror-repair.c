@@ -334,7 +334,10 @@ mirror_start_repair (struct mirror *mirror)
   mirror->repairer = malloc (sizeof *mirror->repairer);
   if (mirror->repairer == NULL)
     return -ENOMEM;
+  /* The lock is for those that look: a compiler reads neighbours at once. */
+  mutex_lock (&mirror->repair_lock);
   mirror->repair_must_stop = false;
+  mutex_unlock (&mirror->repair_lock);
   r = thread_start (&mirror->repair_thread, "dm-repair", repair_main, mirror);
   if (r < 0) {
     free (mirror->repairer);

@@ -134,7 +134,7 @@ uri () { echo "nbd+unix:///${2-}?socket=$TMP/$1.sock"; }
 # ended instead.
 start_nbdkit ()
 {
-  local name=$1 fifo="$TMP/$1.pid" fd tries pid=''
+  local name=$1 fifo="$TMP/$1.pid" fd tries pid='' part has_pid=''
 
   shift
   rm -f "$TMP/$name.sock" "$fifo"
@@ -146,14 +146,17 @@ start_nbdkit ()
   server_job[$name]=$!
   server_pid[$name]=$!
   for ((tries = 0; tries < 300; tries++)); do
-    if read -r -t 0.2 -u "$fd" pid; then
+    # What comes before the time is over may be a part of it.
+    if read -r -t 0.2 -u "$fd" part; then
+      pid+=$part
+      has_pid=1
       break
     fi
-    pid=''
+    pid+=$part
     kill -0 "${server_job[$name]}" 2>/dev/null || break
   done
   exec {fd}<&-
-  if test -z "$pid"; then
+  if test -z "$has_pid"; then
     fail "the server $name did not start: nbdkit $*"
   fi
   server_pid[$name]=$pid
