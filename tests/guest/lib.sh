@@ -49,12 +49,17 @@ trap 'unexpected $? $LINENO "$BASH_COMMAND"' ERR
 # the scenario's own status has been decided.
 take_down ()
 {
-  local mountpoint i
+  local mountpoint i pid
 
   trap - ERR
   trap '' TERM
   set +e
   cd /
+  for pid in $(jobs -p); do
+    if [ "$pid" != "$server_pid" ]; then
+      kill "$pid" && wait "$pid"
+    fi
+  done
   while read -r _ mountpoint _; do
     case $mountpoint in
       "$WORK"/*) umount "$mountpoint" ;;

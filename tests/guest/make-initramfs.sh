@@ -2,24 +2,29 @@
 # Build the guest's whole system, as one initramfs.
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# usage: make-initramfs.sh KERNEL-DIR VERSION PLUGIN TOOL OUTPUT
+# usage: make-initramfs.sh KERNEL-DIR VERSION BUILD OUTPUT
 #
-# KERNEL-DIR and VERSION are what get-kernel.sh left and printed.  The system
-# is: busybox, the host's own nbdkit, nbd-client and file system tools with
-# the libraries they need, our plugin and dmnbd, the kernel modules, and the scenarios.
-# It is not compressed: the guest is emulated, and would unpack it slowly.
+# KERNEL-DIR and VERSION are what get-kernel.sh left and printed, BUILD is the
+# build folder, in which "make check-guest" has built all.  The system is:
+# busybox, the host's own nbdkit, nbd-client and file system tools with the
+# libraries they need, our plugin, dmnbd and a load, the kernel modules, and
+# the scenarios.  It is not compressed: the guest is emulated, and would unpack
+# it slowly.
+#
+# DM_PLUGIN  the plugin; default: the one in the build tree
 
 set -euo pipefail
 
-if [ $# -ne 5 ]; then
-  echo "usage: $0 KERNEL-DIR VERSION PLUGIN TOOL OUTPUT" >&2
+if [ $# -ne 4 ]; then
+  echo "usage: $0 KERNEL-DIR VERSION BUILD OUTPUT" >&2
   exit 2
 fi
 kernel=$1
 version=$2
-plugin=$3
-dmnbd=$4
-output=$5
+build=$3
+output=$4
+plugin=${DM_PLUGIN:-$build/plugin/.libs/nbdkit-dm-plugin.so}
+programs=("$build"/{ctl/dmnbd,tests/guest/fs-load})
 
 here=$(cd "$(dirname "$0")" && pwd)
 golden=$(cd "$here/../golden" && pwd)
@@ -30,9 +35,11 @@ PATH=$PATH:/usr/sbin:/sbin
 # Busybox's commands start faster, but its cmp reads byte by byte, and its
 # timeout leaves grandchildren behind.
 tools=(bash blkdiscard blockdev cmp cp dmsetup e2fsck kmod losetup mkfs.ext4
-       nbd-client nbdcopy nbdinfo nbdkit split timeout)
+       mkfs.xfs nbd-client nbdcopy nbdinfo nbdkit split timeout
+       xfs_repair)
 
-modules=(dm-mirror dm-mod dm-snapshot dm-zero ext4 loop nbd virtio_blk virtio_pci)
+modules=(dm-mirror dm-mod dm-snapshot dm-zero ext4 loop nbd virtio_blk
+         virtio_pci xfs)
 
 for tool in busybox cpio depmod ldd modprobe "${tools[@]}"; do
   if ! command -v "$tool" >/dev/null; then
@@ -47,7 +54,7 @@ if ldd "$busybox" >/dev/null 2>&1; then
   exit 77
 fi
 
-for file in "$plugin" "$dmnbd"; do
+for file in "$plugin" "${programs[@]}"; do
   if [ ! -f "$file" ]; then
     echo "$0: there is no $file; run \`make' first" >&2
     exit 1
@@ -98,8 +105,10 @@ cp "$plugins/nbdkit-file-plugin.so" "$root$plugins"
 copy_libraries "$plugins/nbdkit-file-plugin.so"
 cp -L "$plugin" "$root$plugins/nbdkit-dm-plugin.so"
 copy_libraries "$plugin"
-cp -L "$dmnbd" "$root/usr/bin/dmnbd"
-copy_libraries "$dmnbd"
+for program in "${programs[@]}"; do
+  cp -L "$program" "$root/usr/bin"
+  copy_libraries "$program"
+done
 
 # A plugin built with a sanitizer works only if its runtime is loaded first.
 runtime=$(ldd "$plugin" |

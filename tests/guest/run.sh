@@ -23,8 +23,6 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=${abs_top_builddir:-$(cd "$here/../.." && pwd)}
-plugin=${DM_PLUGIN:-$top/plugin/.libs/nbdkit-dm-plugin.so}
-dmnbd=$top/ctl/dmnbd
 dir=${DM_GUEST_DIR:-$top/guest}
 stress=${DM_STRESS:-short}
 limit=900
@@ -50,6 +48,8 @@ store-sizes+flip-kernels         our view
 store-sizes+flip-before-merge    merged by the kernel
 mirror-log+forget-region         the kernel counts
 mirror-log+forget-kernels        we, by the kernel's log
+snapshots-live+flip-frozen       the snapshot of the frozen
+snapshots-live+spoil-snapshot    is not content
 two-connections+flip-model       what the writers wrote
 "
 
@@ -108,7 +108,7 @@ fi
 
 mkdir -p "$dir"
 version=$("$here/get-kernel.sh" "$dir")
-"$here/make-initramfs.sh" "$dir/kernel" "$version" "$plugin" "$dmnbd" \
+"$here/make-initramfs.sh" "$dir/kernel" "$version" "$top" \
                           "$dir/initramfs.cpio"
 
 # boot CPUS ITEM...: run the items in a guest, ready when it has ended.  Its
