@@ -77,7 +77,7 @@ function verdict(name, value, is_met, target, range,    word) {
   word = is_met ? "met" : "MISSED"
   if (!is_met)
     count_missed++
-  printf "%-46s %5.2f  target %-9s %-6s  (%s)\n", name, value, target, word,
+  printf "%-54s %5.2f  target %-9s %-6s  (%s)\n", name, value, target, word,
     range
 }
 
@@ -95,7 +95,7 @@ function range_of(scenario, top, base,    r, v, text, top_cpu) {
 }
 
 # Against the fastest of those that the target names.
-function judge_one(scenario,    i, n, name, best, time, own) {
+function judge_one(scenario, subject,    i, n, name, best, time, own) {
   n = split("cp qemu-img nbdcopy", name, " ")
   for (i = 1; i <= n; i++) {
     if (!((scenario, name[i]) in has))
@@ -105,11 +105,11 @@ function judge_one(scenario,    i, n, name, best, time, own) {
       time = median(scenario, best)
     }
   }
-  if (best == "" || !((scenario, "kcopyd") in has))
+  if (best == "" || !((scenario, subject) in has))
     return
-  own = median(scenario, "kcopyd")
-  verdict(scenario ": " best " (the fastest) / kcopyd", time / own,
-          time >= own, ">= 1.00", range_of(scenario, best, "kcopyd"))
+  own = median(scenario, subject)
+  verdict(scenario ": " best " (the fastest) / " subject, time / own,
+          time >= own, ">= 1.00", range_of(scenario, best, subject))
 }
 
 function judge_three(scenario,    one, three) {
@@ -127,8 +127,10 @@ END {
   for (s = 1; s <= num_scenarios; s++)
     table(scenarios[s])
   print "\nmedians compared"
-  for (s = 1; s <= num_scenarios; s++)
-    judge_one(scenarios[s])
+  for (s = 1; s <= num_scenarios; s++) {
+    judge_one(scenarios[s], "kcopyd")
+    judge_one(scenarios[s], "kcopyd-offload")
+  }
   for (s = 1; s <= num_scenarios; s++)
     judge_three(scenarios[s])
   print count_missed + 0 > missed

@@ -25,6 +25,7 @@
 struct options {
   bool is_direct;
   bool flush;
+  bool allocate;  /* all of the destination, first */
   bool keep;      /* the destination's blocks: overwrite them */
   unsigned flags; /* of the job */
   struct kcopyd_options client;
@@ -64,8 +65,16 @@ make_file (const char *name, sector_t sectors)
                  O_WRONLY | O_CREAT | O_CLOEXEC | (opt.keep ? 0 : O_TRUNC),
                  0666);
 
-  if (fd == -1 || ftruncate (fd, (off_t) sector_to_bytes (sectors)) == -1 ||
-      close (fd) == -1)
+  if (fd == -1 || ftruncate (fd, (off_t) sector_to_bytes (sectors)) == -1)
+    die ("%s: %s", name, strerror (errno));
+  /* What is not there makes each direct write wait for the others.  A file
+   * system that cannot do it does without.
+   */
+  if (opt.allocate &&
+      fallocate (fd, 0, 0, (off_t) sector_to_bytes (sectors)) == -1 &&
+      errno != EOPNOTSUPP)
+    die ("%s: cannot be allocated: %s", name, strerror (errno));
+  if (close (fd) == -1)
     die ("%s: %s", name, strerror (errno));
 }
 
@@ -113,6 +122,7 @@ copy_all (struct io_region *from, unsigned count, struct io_region *dests)
 }
 
 static const struct option long_options[] = {
+  { "allocate", no_argument, NULL, 'a' },
   { "direct", no_argument, NULL, 'd' },
   { "flush", no_argument, NULL, 'f' },
   { "help", no_argument, NULL, 'h' },
@@ -131,6 +141,7 @@ usage (FILE *to)
 {
   fprintf (to, "usage: kcopyd [OPTION]... SOURCE DEST...\n"
                "Copies SOURCE to each DEST, which is made as large.\n"
+               "  --allocate      space for all of DEST, first\n"
                "  --direct        O_DIRECT, for all files\n"
                "  --flush         to the disk, before it ends\n"
                "  --keep          overwrite DEST where it is, not anew\n"
@@ -150,6 +161,9 @@ parse_options (int argc, char *argv[])
 
   while ((c = getopt_long (argc, argv, "", long_options, NULL)) != -1) {
     switch (c) {
+    case 'a':
+      opt.allocate = true;
+      break;
     case 'd':
       opt.is_direct = true;
       break;

@@ -17,8 +17,8 @@ usage: run-kcopyd.sh [--check] [--runs N] [--scenarios "NAME ..."]
   --runs N       rounds, each measures everything once (default 5; env RUNS)
   --scenarios .. any of: tmpfs-new tmpfs-overwrite disk-new disk-overwrite
                  (default: all; env SCENARIOS)
-  --subjects ..  any of: kcopyd kcopyd-buffered cp dd qemu-img nbdcopy
-                 kcopyd-3 cp-3 tee-3 (default: all; env SUBJECTS)
+  --subjects ..  any of: kcopyd kcopyd-buffered kcopyd-offload cp dd qemu-img
+                 nbdcopy kcopyd-3 cp-3 tee-3 (default: all; env SUBJECTS)
   --size-mb N    size of the source in MiB (default 512; env SIZE_MB)
   --fill KIND    of the source: data (default), or half: every other MiB is
                  a hole (env FILL)
@@ -39,7 +39,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 runs=${RUNS:-5}
 scenarios=${SCENARIOS:-tmpfs-new tmpfs-overwrite disk-new disk-overwrite}
-subjects=${SUBJECTS:-kcopyd kcopyd-buffered cp dd qemu-img nbdcopy kcopyd-3 cp-3 tee-3}
+subjects=${SUBJECTS:-kcopyd kcopyd-buffered kcopyd-offload cp dd qemu-img nbdcopy kcopyd-3 cp-3 tee-3}
 size_mb=${SIZE_MB:-512}
 fill=${FILL:-data}
 kcopyd_options=${KCOPYD:-}
@@ -121,6 +121,8 @@ copy_kcopyd () {
   [[ $scenario != *-overwrite ]] || options+=(--keep)
   [[ $scenario != disk-* ]] || options+=(--flush)
   [[ $scenario != disk-* || $1 = buffered ]] || options+=(--direct)
+  [[ $scenario != disk-new || $1 = buffered ]] || options+=(--allocate)
+  [ "$1" != offload ] || options+=(--offload)
   shift
   "$program" "${options[@]}" source "$@"
 }
@@ -176,6 +178,7 @@ copy () {
     kcopyd) copy_kcopyd direct a ;;
     kcopyd-3) copy_kcopyd direct a b c ;;
     kcopyd-buffered) copy_kcopyd buffered a ;;
+    kcopyd-offload) copy_kcopyd offload a ;;
     cp) copy_cp a ;;
     cp-3) copy_cp a b c ;;
     dd) copy_dd ;;
@@ -248,7 +251,10 @@ measure () {
 
 # Does SUBJECT have anything of its own in this scenario?
 is_of_scenario () {
-  [[ $1 != kcopyd-buffered || $scenario = disk-* ]]
+  case "$1" in
+    kcopyd-buffered) [[ $scenario = disk-* ]] ;;
+    kcopyd-offload) [[ $scenario = tmpfs-* ]] ;;
+  esac
 }
 
 echo "round,scenario,subject,seconds,cpu_seconds" > "$csv"

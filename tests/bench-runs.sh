@@ -15,6 +15,7 @@ bench=$abs_top_srcdir/bench
 programs=$abs_top_builddir/bench
 mkdir "$TMP/shm" "$TMP/disk" "$TMP/out"
 export WORKDIR=$TMP/shm DISKDIR=$TMP/disk OUT=$TMP/out
+export BUILDDIR=$abs_top_builddir
 
 # has LOG REGEX
 has ()
@@ -126,6 +127,43 @@ if PROGRAM=$TMP/wrong "$bench/run-kcopyd.sh" --runs 1 --size-mb 1 \
 fi
 has wrong 'kcopyd: a is not what was copied \(tmpfs-new\): figure void'
 
+# Volumes: not in builds with a sanitizer, which are tested by others.
+
+measure_volumes ()
+{
+  SIZE_MB=2 "$bench/run-snapshot.sh" --parts 'first create load' --rounds 1 \
+    --snapshots 2 --exceptions 5000 >"$TMP/snapshot.log" 2>&1 ||
+    fail "run-snapshot.sh ended with status $?: $(tail -3 "$TMP/snapshot.log")"
+  has snapshot '^persistent +per_second( +[0-9.]+){3}$'
+  has snapshot '^live +held_p99_ms( +[0-9.]+){3}$'
+  has snapshot '^create: held_p99_ms of live .*target <= 10 (met|MISSED)'
+  has snapshot '^load: bytes_per_exception of random .*target <= 16 (met|MISSED)'
+  whole "$TMP/out/bench-snapshot.csv"
+
+  SIZE_MB=2 "$bench/run-mirror.sh" --parts 'log partial' --rounds 1 \
+    --run-ms 20 --outage-mb 32 --outage-writes 5 >"$TMP/mirror.log" 2>&1 ||
+    fail "run-mirror.sh ended with status $?: $(tail -3 "$TMP/mirror.log")"
+  has mirror '^disk +cpu_us_per_request( +[0-9.]+){3}$'
+  has mirror '^log: per_second of disk / core .*target >= 0.9 (met|MISSED)'
+  has mirror '^partial: copied_per_touched of back .*target <= 1.2 (met|MISSED)'
+  whole "$TMP/out/bench-mirror.csv"
+}
+
+# whole CSV: a part, a subject, a name and a number in each line.
+whole ()
+{
+  awk -F, 'NF != 5 || /,,/ || (NR > 1 && $5 !~ /^[0-9.]+$/) {
+      print "not whole: " $0
+      bad = 1
+    }
+    END { exit bad || NR < 10 }' "$1" >&2 || fail "${1##*/} is not well-formed"
+}
+
+if [ -x "$programs/nbd-load" ] && command -v nbdcopy >/dev/null &&
+  ! is_sanitized "$DM_PLUGIN" asan tsan ubsan; then
+  measure_volumes
+fi
+
 # What would be nonsense is refused.
 for arguments in '--rounds 0' '--threads x' '--backings moon' '--moon'; do
   # shellcheck disable=SC2086
@@ -133,5 +171,13 @@ for arguments in '--rounds 0' '--threads x' '--backings moon' '--moon'; do
     >"$TMP/refused.log" 2>&1; then
     fail "run-dm-io.sh took $arguments"
   fi
+done
+for arguments in '--rounds 0' '--parts moon' '--moon'; do
+  for script in run-mirror.sh run-snapshot.sh; do
+    # shellcheck disable=SC2086
+    if "$bench/$script" $arguments >"$TMP/refused.log" 2>&1; then
+      fail "$script took $arguments"
+    fi
+  done
 done
 test -z "$(ls -A "$TMP/shm")" || fail "files were left behind"
