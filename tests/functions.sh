@@ -33,6 +33,7 @@
 #   end_nbdkit NAME          the same, whether or not it has ended by itself
 #   wait_nbdkit NAME         wait for a server that ends by itself; its exit
 #                            status is in $SERVER_STATUS
+#   stop_process PID         SIGSTOP; returns when it has stopped
 #   refused ARG...           a server that must not start: its message is in
 #                            $TMP/refused.log
 
@@ -190,6 +191,20 @@ kill_nbdkit ()
   kill -KILL "${server_pid[$name]}"
   # The shell reports the death of its job on stderr; that is no news here.
   wait_nbdkit "$name" 2>/dev/null
+}
+
+# stop_process PID: SIGSTOP, and wait until all its threads have stopped, which
+# they do only when they come to it.
+stop_process ()
+{
+  local file state seconds=$SECONDS
+
+  kill -STOP "$1"
+  for file in "/proc/$1/task"/*/stat; do
+    while state=$(<"$file") && [[ ${state##*) } != [Tt]* ]]; do
+      test $((SECONDS - seconds)) -lt 60 || fail "process $1 does not stop"
+    done
+  done
 }
 
 # is_sanitized FILE NAME...: is it linked with a sanitizer of these names?

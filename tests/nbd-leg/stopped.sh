@@ -19,7 +19,7 @@ a_round ()
 
   leg_open "$(uri a)" 1000 "$connections"
   expect ok write 0 "$sectors" 1 fua
-  kill -STOP "$(pid a)"
+  stop_process "$(pid a)"
   expect ETIMEDOUT write 0 "$sectors" 2
   took 1000 20000
   expect ETIMEDOUT read 0 1 1

@@ -12,7 +12,7 @@ truncate -s 16M "$TMP/a.img"
 start_tcp_nbdkit a file "$TMP/a.img"
 leg_open "nbd://localhost:$port/" 1000 4
 expect ok write 0 4096 1 fua
-kill -STOP "$(pid a)"
+stop_process "$(pid a)"
 expect ETIMEDOUT write 0 4096 2
 expect EBUSY reconnect
 kill -CONT "$(pid a)"
@@ -22,7 +22,7 @@ expect ok write 0 4096 3
 expect ok read 0 4096 3
 expect ok flush
 # Killed while stopped, with what it has not read: TCP tells a reset.
-kill -STOP "$(pid a)"
+stop_process "$(pid a)"
 leg_start write 0 4096 4
 kill_nbdkit a
 leg_wait

@@ -28,7 +28,7 @@ expect ok read 0 20000 1
 expect ok write 0 20000 2
 leg_close
 leg_open "$(tls psk keys.psk)" 1000 2
-kill -STOP "$(pid psk)"
+stop_process "$(pid psk)"
 expect ETIMEDOUT write 0 4096 3
 expect EBUSY reconnect
 kill -CONT "$(pid psk)"

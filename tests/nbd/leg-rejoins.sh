@@ -66,7 +66,7 @@ end
 # Stopped, and gone on: what it had been sent before does not land late.
 begin "$TMP/stopped.d" leg-timeout=1
 hung=$(pid leg_b)
-kill -STOP "$hung"
+stop_process "$hung"
 ask write 100000 3000 7
 is_failed
 ask write 100000 3000 3
@@ -109,7 +109,7 @@ end
 # The client's own server goes while the leg is out: it does not wait for it.
 begin "$TMP/out.d" leg-timeout=60
 hung=$(pid leg_b)
-kill -STOP "$hung"
+stop_process "$hung"
 kill_nbdkit leg_b
 ask write 100000 3000 3
 is_failed

@@ -98,7 +98,7 @@ client_open vol
 ask write 0 4096 5
 wait_insync "$meta"
 hung=$(pid leg_b)
-kill -STOP "$hung"
+stop_process "$hung"
 ask write 200000 3000 4
 test "$(dm_manifest "$meta" legs.1.state)" = failed ||
   fail "a leg that answers nothing has not failed"
