@@ -7,7 +7,7 @@
 #   --seconds N   run each so long (default: FUZZ_SECONDS, or 10)
 #   --coverage    run nothing new: tell how much of the parsers is reached by
 #                 what has been found so far
-#   NAME          store, manifest, config, rpc (default: all)
+#   NAME          store, log, manifest, config, rpc (default: all)
 #
 # Needs clang, and for the coverage llvm.  A finding is kept in the build folder, and its path printed;
 # "tests/fuzz/fuzz-NAME PATH" of the build folder runs it again.  What is
@@ -33,7 +33,7 @@ case ${1-} in
     ;;
 esac
 names=("$@")
-[[ ${#names[@]} -gt 0 ]] || names=(store manifest config rpc)
+[[ ${#names[@]} -gt 0 ]] || names=(store log manifest config rpc)
 if ! command -v clang >/dev/null; then
   echo "$0: clang is not installed" >&2
   exit 77
@@ -41,6 +41,7 @@ fi
 
 # The parsers.
 parsers_of_store=(plugin/exception-store-load.c)
+parsers_of_log=(plugin/dirty-log-disk.c)
 parsers_of_manifest=(plugin/manifest.c)
 parsers_of_config=(plugin/config.c)
 parsers_of_rpc=(plugin/rpc.c)
@@ -50,6 +51,7 @@ common=(lib/block-device.c lib/bdev-uri.c lib/log-sink.c lib/clock.c lib/sync.c
         tests/fuzz/fuzz.c)
 store=(plugin/exception-store-load.c plugin/exception-store-persistent.c
        plugin/exception-table.c lib/group-sync.c)
+log=(plugin/dirty-log.c plugin/dirty-log-disk.c lib/group-sync.c)
 manifest=(plugin/manifest.c)
 config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c)
 rpc=(plugin/rpc.c plugin/size-text.c)
@@ -138,17 +140,17 @@ for name in "${names[@]}"; do
     continue
   fi
   build "$name" "$out/fuzz-$name"
-  log=$out/fuzz-$name.txt
+  said=$out/fuzz-$name.txt
   status=0
   "$out/fuzz-$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
     -max_len=16384 -print_final_stats=1 -artifact_prefix="$out/finding-$name-" \
-    -dict="$here/$name.dict" "$corpus" "$here/corpus/$name" >"$log" 2>&1 || status=$?
+    -dict="$here/$name.dict" "$corpus" "$here/corpus/$name" >"$said" 2>&1 || status=$?
   if [[ $status -ne 0 ]]; then
-    tail -n 40 "$log" >&2
+    tail -n 40 "$said" >&2
     echo "fuzz-$name: FAILED" >&2
     exit 1
   fi
-  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-  reached=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)
+  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$said")
+  reached=$(grep -o 'cov: [0-9]*' "$said" | tail -n 1)
   echo "fuzz-$name: $runs inputs in $seconds seconds, $reached edges, no finding"
 done

@@ -34,8 +34,9 @@ make_manifest (void)
   m->region_bytes = 2 << 20;
   m->is_clean = true;
   m->primary = 1;
-  m->leg_count = 3;
-  for (i = 0; i < 3; ++i) {
+  m->log = MANIFEST_LOG_DISK;
+  m->leg_count = 4; /* of each state one */
+  for (i = 0; i < 4; ++i) {
     m->legs[i].state = (enum leg_state) i;
     set (&m->legs[i].spec, i == 1 ? "/with \"quotes\"\n" : "/a/b.img");
     set (&m->legs[i].identity, "file 1:2");
@@ -78,6 +79,7 @@ assert_same (const struct manifest *a, const struct manifest *b)
   ck_assert_uint_eq (a->region_bytes, b->region_bytes);
   ck_assert (a->is_clean == b->is_clean);
   ck_assert_uint_eq (a->primary, b->primary);
+  ck_assert_int_eq (a->log, b->log);
   ck_assert_uint_eq (a->leg_count, b->leg_count);
   for (i = 0; i < a->leg_count; ++i) {
     ck_assert_int_eq (a->legs[i].state, b->legs[i].state);
@@ -130,6 +132,7 @@ START_TEST (what_is_saved_is_loaded)
   assert_same (loaded, m);
   manifest_free (loaded);
   m->is_clean = false;
+  m->log = MANIFEST_LOG_FAILED;
   m->generation = INT64_MAX;
   while (m->snapshot_count > 0)
     manifest_remove_snapshot (m, 0);
@@ -352,7 +355,11 @@ START_TEST (senseless_members_are_refused)
     { "legs/0/spec", NULL },
     { "legs/0/spec", "\"\"" },
     { "legs/0/spec", "7" },
-    { "primary", "3" },
+    { "log", "\"\"" },
+    { "log", "\"Disk\"" },
+    { "log", "7" },
+    { "log", "null" },
+    { "primary", "4" },
     { "primary", "-1" },
     { "primary", "\"0\"" },
     { "legs/1/identity", NULL },
@@ -403,6 +410,35 @@ START_TEST (senseless_members_are_refused)
   }
   free (text);
   manifest_free (m);
+  meta_dir_close (dir);
+  meta_test_destroy (&t);
+}
+END_TEST
+
+/* Earlier versions know nothing of a log. */
+START_TEST (a_manifest_without_a_log_has_none)
+{
+  struct manifest *m = make_manifest (), *loaded;
+  struct meta_dir *dir;
+  struct meta_test t;
+  json_t *root;
+  size_t length;
+  char *text;
+
+  meta_test_create (&t);
+  dir = meta_test_open (&t);
+  text = saved_text (dir, m, &length);
+  root = json_loads (text, 0, NULL);
+  change_member (root, "log", NULL);
+  put_root (&t, root);
+  json_decref (root);
+  ck_assert_int_eq (manifest_load (dir, &loaded), 0);
+  ck_assert_int_eq (loaded->log, MANIFEST_LOG_NONE);
+  m->log = MANIFEST_LOG_NONE;
+  assert_same (loaded, m);
+  manifest_free (loaded);
+  manifest_free (m);
+  free (text);
   meta_dir_close (dir);
   meta_test_destroy (&t);
 }
@@ -570,6 +606,7 @@ main (void)
     a_truncated_manifest_is_refused,
     a_flipped_bit_is_refused,
     senseless_members_are_refused,
+    a_manifest_without_a_log_has_none,
     what_is_no_manifest_of_ours_is_refused,
     want_of_memory_leaves_a_manifest,
     want_of_memory_is_told,
