@@ -1,9 +1,9 @@
 /* The reads of the mirror: which leg is asked, and who else if it fails.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Where all regions of a range are in sync any leg in sync is read, by the
- * policy; elsewhere only the primary, since legs may differ there, and a
- * client that has seen one answer must not see another.
+ * Where the legs in sync agree any of them is read, by the policy; elsewhere
+ * only the primary, since legs may differ there, and a client that has seen
+ * one answer must not see another.
  *
  * Model: Linux 6.1 drivers/md/dm-raid1.c: one leg is trusted where regions
  * are out of sync.  Differs: reads are spread.
@@ -96,7 +96,7 @@ int
 mirror_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
   struct mirror *m = mirror_of (t);
-  bool is_in_sync = region_hash_is_in_sync (m->regions, sector, count);
+  bool is_in_sync = region_hash_legs_agree (m->regions, sector, count);
   unsigned long tried = 0;
   int r = -EIO;
   unsigned leg;

@@ -11,8 +11,8 @@
  * client, before it gets an answer.
  *
  * Invariants:
- * (1) a leg is only rewritten where its region is in sync and held, from a leg
- *     in sync, while it is in sync itself: so what is written is what was
+ * (1) a leg is only rewritten where the region is held and legs in sync agree,
+ *     from one of them, while it is one itself: so what is written is what was
  *     there, and never older than what a client has written;
  * (2) nothing is written, and no leg fails by a read, before
  *     mirror_start_repair and after mirror_stop_repair: a volume that is only
@@ -282,7 +282,7 @@ repair_range (struct mirror *m, const struct repair *repair,
     region_hash_region_range (m->regions, region, &first, &length);
     n = MIN_OF (REPAIR_SECTORS, MIN_OF (first + length, end) - at);
     region_hash_hold (m->regions, region);
-    if (region_hash_is_in_sync (m->regions, at, n) &&
+    if (region_hash_legs_agree (m->regions, at, n) &&
         leg_get_in_sync (m, leg)) { /* (1) */
       ok = repair_piece (m, repair->leg, at, n, memory);
       leg_put (m, leg);

@@ -57,7 +57,8 @@ struct region_copy {
   uint64_t region;
   uint64_t begun_ns;
   uint64_t requests; /* of clients, up to then */
-  unsigned primary;
+  bool they_agree;   /* the legs that are in sync */
+  unsigned source;
   unsigned num_dests;
   unsigned legs[MIRROR_MAX_LEGS];
   struct io_region from;
@@ -158,20 +159,41 @@ drop_failed_legs (struct mirror *m, const unsigned *legs,
 
 /*----- one region ------------------------------------------------------*/
 
-/* From where to where, now that writes to the region are kept out. */
+/* The primary, or where legs in sync agree another one, if the primary could
+ * not be read before.
+ */
+static unsigned
+choose_source (struct mirror *m, bool they_agree)
+{
+  unsigned primary = mirror_primary (m), i;
+
+  if (!they_agree || !m->legs[primary].is_doubtful)
+    return primary;
+  for (i = 0; i < m->leg_count; ++i)
+    if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC && !m->legs[i].is_doubtful)
+      return i;
+  return primary;
+}
+
+/* From where to where, now that writes to the region are kept out: where legs
+ * in sync agree only to those that recover.
+ */
 static void
 choose_legs (struct region_copy *copy)
 {
   struct mirror *m = copy->m;
   unsigned i;
 
-  copy->primary = mirror_primary (m);
-  copy->from.bdev = m->legs[copy->primary].bdev;
   copy->num_dests = 0;
   region_hash_region_range (m->regions, copy->region, &copy->from.sector,
                             &copy->from.count);
+  copy->they_agree = region_hash_legs_agree (m->regions, copy->from.sector,
+                                             copy->from.count);
+  copy->source = choose_source (m, copy->they_agree);
+  copy->from.bdev = m->legs[copy->source].bdev;
   for (i = 0; i < m->leg_count; ++i) {
-    if (i == copy->primary || !leg_is_used (&m->legs[i]))
+    if (i == copy->source || !leg_is_used (&m->legs[i]) ||
+        (copy->they_agree && leg_get_state (&m->legs[i]) == LEG_IN_SYNC))
       continue;
     copy->legs[copy->num_dests] = i;
     copy->dests[copy->num_dests] = copy->from;
@@ -229,12 +251,24 @@ end_copy (struct region_copy *copy)
   if (copy->is_over)
     return;
   if (copy->read_err) {
-    atomic_fetch_add (&m->legs[copy->primary].read_errors, 1);
+    struct leg_failure failure = {
+      .leg = copy->source,
+      .op = LEG_OP_READ,
+      .sector = copy->from.sector,
+      .count = copy->from.count,
+      .error = -EIO,
+    };
+
+    atomic_fetch_add (&m->legs[copy->source].read_errors, 1);
     log_error ("mirror: leg %u (%s): resync read of %" PRIu64
                " bytes at %" PRIu64 " failed; the region stays out of sync",
-               copy->primary, m->legs[copy->primary].name,
+               copy->source, m->legs[copy->source].name,
                sector_to_bytes (copy->from.count),
                sector_to_bytes (copy->from.sector));
+    if (copy->they_agree) {
+      mirror_note_read_error (m, &failure);
+      mirror_ask_for_repair (m, copy->source, failure.sector, failure.count);
+    }
   }
   else
     recovered = drop_failed_legs (m, copy->legs, copy->dests, copy->write_err);

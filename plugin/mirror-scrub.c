@@ -12,9 +12,9 @@
  * primary could not be read, nothing is repaired there.
  *
  * Invariants:
- * (1) a mismatch is only what differs between legs in sync, where the region is
- *     in sync and held; so what is rewritten is never newer than what it is
- *     rewritten from;
+ * (1) a mismatch is only what differs between legs in sync, where these should
+ *     agree and the region is held; so what is rewritten is never newer than
+ *     what it is rewritten from;
  * (2) a sector is counted at most once in a scrub;
  * (3) nothing is written by SCRUB_CHECK.
  *
@@ -289,13 +289,13 @@ scrub_piece (struct scrub *s, uint64_t region)
 {
   struct mirror *m = s->m;
 
-  if (!region_hash_is_in_sync (m->regions, s->sector, s->count))
+  if (!region_hash_legs_agree (m->regions, s->sector, s->count))
     return;
   read_legs (s);
   if (all_are_equal (s))
     return;
   region_hash_hold (m->regions, region);
-  if (region_hash_is_in_sync (m->regions, s->sector, s->count)) { /* (1) */
+  if (region_hash_legs_agree (m->regions, s->sector, s->count)) { /* (1) */
     read_legs (s);
     if (!all_are_equal (s))
       settle_piece (s);

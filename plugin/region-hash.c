@@ -58,6 +58,7 @@ struct region_hash {
 
   _Atomic uint32_t *regions; /* HELD | MARKED | USED | WRITES */
   _Atomic uint64_t *in_sync; /* a bit each */
+  _Atomic uint64_t *agreed;  /* a bit each: at least legs in sync are equal */
   _Atomic uint64_t in_sync_count;
 
   struct mutex lock;
@@ -96,6 +97,8 @@ fill_in (struct region_hash *h, bool is_in_sync)
       h->in_sync_count--;
     }
   }
+  for (i = 0; i < map_words (h->region_count); ++i)
+    h->agreed[i] = atomic_load (&h->in_sync[i]);
 }
 
 int
@@ -120,10 +123,13 @@ region_hash_create (const struct region_hash_params *params,
   h->opaque = params->opaque;
   h->regions = calloc (count + 1, sizeof h->regions[0]);
   h->in_sync = calloc (map_words (count), sizeof h->in_sync[0]);
+  h->agreed = calloc (map_words (count), sizeof h->agreed[0]);
   h->chosen = calloc (map_words (count), sizeof h->chosen[0]);
-  if (h->regions == NULL || h->in_sync == NULL || h->chosen == NULL) {
+  if (h->regions == NULL || h->in_sync == NULL || h->agreed == NULL ||
+      h->chosen == NULL) {
     free (h->regions);
     free (h->in_sync);
+    free (h->agreed);
     free (h->chosen);
     free (h);
     return -ENOMEM;
@@ -147,6 +153,7 @@ region_hash_destroy (struct region_hash *rh)
   free (rh->chosen);
   free (rh->regions);
   free (rh->in_sync);
+  free (rh->agreed);
   free (rh);
 }
 
@@ -342,14 +349,31 @@ set_region_nosync (struct region_hash *rh, uint64_t region)
     atomic_fetch_sub (&rh->in_sync_count, 1);
 }
 
+bool
+region_hash_legs_agree (const struct region_hash *rh, sector_t sector,
+                        sector_t count)
+{
+  uint64_t last = last_region (rh, sector, count);
+  uint64_t region;
+
+  for (region = first_region (rh, sector); region <= last; ++region)
+    if (!(atomic_load (&rh->agreed[region / MAP_BITS]) >> region % MAP_BITS &
+          1))
+      return false;
+  return true;
+}
+
 void
 region_hash_set_nosync (struct region_hash *rh, sector_t sector, sector_t count)
 {
   uint64_t last = last_region (rh, sector, count);
   uint64_t region;
 
-  for (region = first_region (rh, sector); region <= last; ++region)
+  for (region = first_region (rh, sector); region <= last; ++region) {
+    atomic_fetch_and (&rh->agreed[region / MAP_BITS],
+                      ~(UINT64_C (1) << region % MAP_BITS));
     set_region_nosync (rh, region);
+  }
 }
 
 void
@@ -429,9 +453,11 @@ region_hash_recovery_end (struct region_hash *rh, uint64_t region,
 {
   uint64_t bit = UINT64_C (1) << region % MAP_BITS;
 
-  if (recovered &&
-      !(atomic_fetch_or (&rh->in_sync[region / MAP_BITS], bit) & bit))
-    atomic_fetch_add (&rh->in_sync_count, 1);
+  if (recovered) {
+    atomic_fetch_or (&rh->agreed[region / MAP_BITS], bit);
+    if (!(atomic_fetch_or (&rh->in_sync[region / MAP_BITS], bit) & bit))
+      atomic_fetch_add (&rh->in_sync_count, 1);
+  }
   region_hash_release (rh, region);
 }
 

@@ -63,6 +63,12 @@ void region_hash_write_end (struct region_hash *rh, sector_t sector,
 bool region_hash_is_in_sync (const struct region_hash *rh, sector_t sector,
                              sector_t count);
 
+/* True if legs that are in sync hold the same there; what is missing, is so on
+ * legs that recover only (region_hash_set_dirty_nosync).
+ */
+bool region_hash_legs_agree (const struct region_hash *rh, sector_t sector,
+                             sector_t count);
+
 /* The legs may differ in these regions from now on.  The caller is
  * between write_begin and write_end of the range.
  */
@@ -74,9 +80,10 @@ void region_hash_set_nosync (struct region_hash *rh, sector_t sector,
  */
 bool region_hash_next_nosync (const struct region_hash *rh, uint64_t *region);
 
-/* The same for every region that is dirty in the log: a leg is to be used
- * again that has missed writes.  The caller sees to it that nothing is
- * cleaned meanwhile, and that writes that begin now go to that leg.
+/* Every region that is dirty in the log is out of sync, but legs in sync agree
+ * as they did: a leg is to be used again that has missed writes.  The caller
+ * sees to it that nothing is cleaned meanwhile, and that writes that begin now
+ * go to that leg.
  */
 void region_hash_set_dirty_nosync (struct region_hash *rh);
 

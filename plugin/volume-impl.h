@@ -65,8 +65,7 @@ struct rejoin_leg {
   bool is_out;  /* it has failed, and will be tried ... */
   bool is_held; /* ... never: an administrator has failed it */
   uint64_t due_ns;
-  uint64_t delay_ns;  /* the last one; 0: none yet */
-  uint64_t joined_ns; /* when it was last used again */
+  uint64_t delay_ns; /* the last one; 0: none yet */
 };
 
 struct rejoiner {

@@ -3,8 +3,8 @@
  *
  * A thread connects again each leg behind a server that has failed, and has
  * it rejoin.  It tries soon, and then ever later: twice as long after each
- * try that has failed, and after a leg that has failed again soon after it was
- * back.  A server that may still write what it was sent before
+ * try that has failed, and when a leg has failed again before it was in sync.
+ * A server that may still write what it was sent before
  * (bdev_reconnect) is not connected.
  *
  * A leg that an administrator has failed is left alone until he says otherwise;
@@ -36,22 +36,31 @@ is_server (struct volume *v, unsigned leg)
   return name != NULL && bdev_spec_is_uri (name);
 }
 
+static enum leg_state
+state_of (struct volume *v, unsigned leg)
+{
+  struct mirror_status status;
+
+  mirror_get_status (v->mirror, &status);
+  return status.legs[leg].state;
+}
+
 void
 volume_rejoin_later (struct volume *v, unsigned leg)
 {
   struct rejoin_leg *l = &v->rejoiner.legs[leg];
-  uint64_t now = clock_now_ns ();
+  bool was_well = state_of (v, leg) == LEG_IN_SYNC; /* it is about to change */
 
   if (!is_server (v, leg))
     return;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->rejoiner.lock);
   if (l->is_held)
     return;
-  if (l->delay_ns > 0 && now - l->joined_ns < REJOIN_MAX_NS)
+  if (l->delay_ns > 0 && !was_well)
     l->delay_ns = MIN_OF (l->delay_ns * 2, REJOIN_MAX_NS);
   else
     l->delay_ns = REJOIN_MIN_NS;
-  l->due_ns = now + l->delay_ns;
+  l->due_ns = clock_now_ns () + l->delay_ns;
   l->is_out = true;
   cond_broadcast (&v->rejoiner.changed);
 }
@@ -106,17 +115,7 @@ claim_leg (struct rejoiner *rj, unsigned leg)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rj->lock);
   was_out = l->is_out;
   l->is_out = false;
-  l->joined_ns = clock_now_ns ();
   return was_out;
-}
-
-static enum leg_state
-state_of (struct volume *v, unsigned leg)
-{
-  struct mirror_status status;
-
-  mirror_get_status (v->mirror, &status);
-  return status.legs[leg].state;
 }
 
 /* A leg that has failed. */

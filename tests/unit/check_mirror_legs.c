@@ -171,6 +171,84 @@ START_TEST (a_new_leg_is_not_read_until_it_is_in_sync)
 }
 END_TEST
 
+/* What a leg lacks that comes in does not concern the others: they are all
+ * read, and not written again.
+ */
+START_TEST (legs_in_sync_go_on_while_another_is_filled)
+{
+  unsigned before[2], writes[2], leg, i;
+  struct fault_bdev *disk;
+  struct block_device *bdev;
+  struct rig rig;
+
+  rig_open_resyncing (&rig, 2);
+  bdev = new_disk (&rig, "new", &disk);
+  fault_bdev_gate_shut (disk, FAULT_WRITE, 8 * REGION, 1);
+  for (i = 0; i < 2; ++i)
+    writes[i] = fault_bdev_calls (rig.disks[i], FAULT_WRITE | FAULT_ZERO);
+  ck_assert_int_eq (mirror_add_leg (rig.mirror, bdev, false, &leg), 0);
+  is_leg_now (&rig, leg, disk);
+  fault_bdev_gate_wait (disk, 1);
+  for (i = 0; i < 2; ++i)
+    before[i] = fault_bdev_calls (rig.disks[i], FAULT_READ);
+  /* Behind what is being copied. */
+  for (i = SECTORS - 20; i < SECTORS; ++i)
+    ck_assert_int_eq (read_one (&rig, i), 0);
+  for (i = 0; i < 2; ++i)
+    ck_assert_uint_ge (fault_bdev_calls (rig.disks[i], FAULT_READ) - before[i],
+                       5);
+  fault_bdev_gate_open (disk);
+  wait_and_compare (&rig);
+  for (i = 0; i < 2; ++i)
+    ck_assert_uint_eq (fault_bdev_calls (rig.disks[i],
+                                         FAULT_WRITE | FAULT_ZERO),
+                       writes[i]);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A bad sector of the primary while another leg is filled: the client has it
+ * from the other leg in sync, so has the new one, and the primary, too.
+ */
+START_TEST (a_bad_sector_does_not_hold_up_a_new_leg)
+{
+  unsigned char data[SECTOR_SIZE];
+  struct fault_bdev *disk;
+  struct rig rig;
+  unsigned leg;
+
+  rig_create (&rig, 2);
+  rig.params.read_policy = READ_FIRST;
+  rig_open (&rig);
+  ck_assert_int_eq (mirror_start_repair (rig.mirror), 0);
+  fault_bdev_add_rule (rig.disks[0], &(struct fault_rule){ .ops = FAULT_READ,
+                                                           .sector = 41,
+                                                           .count = 1 });
+  ck_assert_int_eq (mirror_add_leg (rig.mirror, new_disk (&rig, "new", &disk),
+                                    false, &leg),
+                    0);
+  is_leg_now (&rig, leg, disk);
+  fault_bdev_gate_shut (rig.disks[0], FAULT_WRITE, 41, 1);
+  ck_assert_int_eq (target_read (rig.target, data, 41, 1), 0);
+  assert_pattern (data, BASE_SEED, 41, 1);
+  /* From now on it can be read, as of a disk that has replaced the sector. */
+  fault_bdev_gate_wait (rig.disks[0], 1);
+  fault_bdev_heal (rig.disks[0]);
+  fault_bdev_gate_open (rig.disks[0]);
+  wait_until (!status_of (&rig).is_repairing);
+  ck_assert_uint_eq (status_of (&rig).legs[0].repaired_bytes, SECTOR_SIZE);
+  /* The resync meets another one, and goes on with the other leg. */
+  fault_bdev_fail_once (rig.disks[0], FAULT_READ, 3);
+  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+  wait_until (was_said ("the next try is in") || all_in_sync (&rig));
+  mirror_hurry_resync (rig.mirror);
+  wait_and_compare (&rig);
+  ck_assert_int_eq (state_of (&rig, 0), LEG_IN_SYNC);
+  ck_assert_int_eq (state_of (&rig, leg), LEG_IN_SYNC);
+  rig_destroy (&rig);
+}
+END_TEST
+
 START_TEST (numbers_are_kept_and_given_again)
 {
   struct fault_bdev *disk;
@@ -750,6 +828,8 @@ main (void)
   const TTest *const tests[] = {
     a_new_leg_is_filled,
     a_new_leg_is_not_read_until_it_is_in_sync,
+    legs_in_sync_go_on_while_another_is_filled,
+    a_bad_sector_does_not_hold_up_a_new_leg,
     numbers_are_kept_and_given_again,
     a_change_that_cannot_be_recorded_is_none,
     a_doubtful_record_keeps_the_log_dirty,

@@ -594,6 +594,19 @@ START_TEST (what_is_not_in_sync_stays_dirty)
   ck_assert (!region_hash_is_in_sync (l.rh, 8 * REGION, 1));
   ck_assert (!region_hash_is_in_sync (l.rh, 9 * REGION, 1));
   ck_assert_uint_eq (region_hash_cleanable_count (l.rh), 0);
+  /* The others still agree, until a write has failed on all. */
+  ck_assert (region_hash_legs_agree (l.rh, 0, SECTORS));
+  ck_assert_int_eq (region_hash_write_begin (l.rh, 8 * REGION, REGION), 0);
+  region_hash_set_nosync (l.rh, 8 * REGION, 1);
+  region_hash_write_end (l.rh, 8 * REGION, REGION);
+  ck_assert (!region_hash_legs_agree (l.rh, 7 * REGION, 2 * REGION));
+  ck_assert (region_hash_legs_agree (l.rh, 9 * REGION, 1));
+  region_hash_recovery_begin (l.rh, 8);
+  region_hash_recovery_end (l.rh, 8, false);
+  ck_assert (!region_hash_legs_agree (l.rh, 8 * REGION, 1));
+  region_hash_recovery_begin (l.rh, 8);
+  region_hash_recovery_end (l.rh, 8, true);
+  ck_assert (region_hash_legs_agree (l.rh, 8 * REGION, 1));
   logged_destroy (&l);
 }
 END_TEST
