@@ -106,6 +106,20 @@ void exception_store_release (struct exception_store *store,
 int exception_store_commit (struct exception_store *store,
                             const struct exception *exceptions, unsigned count);
 
+/* For merging, when nothing is allocated or committed any more, one thread
+ * at a time.  The last exceptions: a run, of at most MAX, in which both chunks
+ * rise by one; *FIRST is its first, *COUNT its length, 0 if there are none.
+ */
+int exception_store_merge_next (struct exception_store *store, uint64_t max,
+                                struct exception *first, uint64_t *count);
+
+/* Forget the last COUNT exceptions, durably: what is in their chunks is
+ * elsewhere by now.  After an error they may be forgotten on disk, or not;
+ * here they are not.
+ */
+int exception_store_merge_commit (struct exception_store *store,
+                                  uint64_t count);
+
 /* Let no more exceptions be committed: ERROR, a negative errno, is what
  * commits return from now on.  For when what was committed cannot be
  * remembered, and would be committed again.

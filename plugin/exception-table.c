@@ -18,6 +18,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,49 @@ exception_table_insert (struct exception_table *table, uint64_t old_chunk,
   }
   table->exception_count++;
   return 0;
+}
+
+int
+exception_table_reserve (struct exception_table *table, uint64_t old_chunk,
+                         uint64_t count)
+{
+  uint64_t group = old_chunk >> GROUP_SHIFT;
+  uint64_t last = (old_chunk + count - 1) >> GROUP_SHIFT;
+
+  /* A run of a group may become two, once. */
+  for (; group <= last; ++group)
+    if (grow_group (&table->groups[group]) < 0)
+      return -ENOMEM;
+  return 0;
+}
+
+void
+exception_table_remove (struct exception_table *table, uint64_t old_chunk)
+{
+  struct group *g = table->groups[old_chunk >> GROUP_SHIFT];
+  unsigned low = old_chunk % GROUP_CHUNKS;
+  unsigned at = runs_up_to (g, low) - 1;
+  uint64_t run = g->runs[at];
+  unsigned before = low - run_first (run);
+  unsigned after = run_length (run) - before - 1;
+
+  assert (low < run_first (run) + run_length (run));
+  if (before > 0 && after > 0) { /* a piece of it becomes one of its own */
+    assert (g->run_count < g->run_capacity);
+    memmove (&g->runs[at + 1], &g->runs[at],
+             (g->run_count - at) * sizeof g->runs[0]);
+    g->run_count++;
+  }
+  if (before > 0)
+    g->runs[at++] = make_run (run_first (run), before, run_new_chunk (run));
+  if (after > 0)
+    g->runs[at] = make_run (low + 1, after, run_new_chunk (run) + before + 1);
+  if (before == 0 && after == 0) {
+    g->run_count--;
+    memmove (&g->runs[at], &g->runs[at + 1],
+             (g->run_count - at) * sizeof g->runs[0]);
+  }
+  table->exception_count--;
 }
 
 /* Chunks without exceptions from OLD_CHUNK on, whose group has none from

@@ -30,6 +30,15 @@ void exception_table_destroy (struct exception_table *table);
 int exception_table_insert (struct exception_table *table, uint64_t old_chunk,
                             uint64_t new_chunk);
 
+/* Make sure that COUNT exceptions from OLD_CHUNK on, which are all there, can
+ * be removed one by one, the last one first.  Returns 0 or -ENOMEM.
+ */
+int exception_table_reserve (struct exception_table *table, uint64_t old_chunk,
+                             uint64_t count);
+
+/* Remove an exception that is there, and for which that has been done. */
+void exception_table_remove (struct exception_table *table, uint64_t old_chunk);
+
 /* What happened to OLD_CHUNK and its neighbours. */
 struct exception_run {
   bool is_mapped;

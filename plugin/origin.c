@@ -13,13 +13,15 @@
 
 struct origin {
   struct target target;
-  struct target *lower;
+  /* Who reads does not lock; who writes holds a range. */
+  _Atomic (struct target *) lower;
   struct snapshot *newest; /* or NULL */
   /* The legs have once said that they cannot zero fast: by writing, or
    * by giving space back.
    */
   atomic_bool no_fast_zero;
   atomic_bool no_fast_unmap;
+  atomic_bool refuses_writes;
 };
 
 static inline struct origin *
@@ -28,10 +30,16 @@ origin_of (struct target *t)
   return (struct origin *) ((char *) t - offsetof (struct origin, target));
 }
 
+static inline struct target *
+lower_of (struct origin *o)
+{
+  return atomic_load_explicit (&o->lower, memory_order_acquire);
+}
+
 static int
 origin_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
-  return target_read (origin_of (t)->lower, buffer, sector, count);
+  return target_read (lower_of (origin_of (t)), buffer, sector, count);
 }
 
 static int
@@ -39,15 +47,18 @@ origin_write (struct target *t, const void *buffer, sector_t sector,
               sector_t count, unsigned flags)
 {
   struct origin *o = origin_of (t);
-  int r = snapshot_preserve (o->newest, sector, count);
+  int r;
 
-  return r < 0 ? r : target_write (o->lower, buffer, sector, count, flags);
+  if (atomic_load_explicit (&o->refuses_writes, memory_order_relaxed))
+    return -EIO;
+  r = snapshot_preserve (o->newest, sector, count);
+  return r < 0 ? r : target_write (lower_of (o), buffer, sector, count, flags);
 }
 
 static int
 origin_flush (struct target *t)
 {
-  return target_flush (origin_of (t)->lower);
+  return target_flush (lower_of (origin_of (t)));
 }
 
 static int
@@ -61,9 +72,11 @@ origin_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
   /* Asked first: it would be a pity to copy what is not changed then. */
   if ((flags & BDEV_FAST) && atomic_load (no_fast))
     return -EOPNOTSUPP;
+  if (atomic_load_explicit (&o->refuses_writes, memory_order_relaxed))
+    return -EIO;
   r = snapshot_preserve (o->newest, sector, count);
   if (r == 0)
-    r = target_zero (o->lower, sector, count, flags);
+    r = target_zero (lower_of (o), sector, count, flags);
   if (r == -EOPNOTSUPP)
     atomic_store (no_fast, true);
   return r;
@@ -73,7 +86,7 @@ static int
 origin_extent (struct target *t, sector_t sector, sector_t count,
                struct bdev_extent *extent)
 {
-  return target_extent (origin_of (t)->lower, sector, count, extent);
+  return target_extent (lower_of (origin_of (t)), sector, count, extent);
 }
 
 static const struct target_ops origin_ops = {
@@ -94,7 +107,7 @@ origin_create (struct target *lower, struct origin **origin)
     return -ENOMEM;
   o->target.ops = &origin_ops;
   o->target.sectors = lower->sectors;
-  o->lower = lower;
+  atomic_store (&o->lower, lower);
   *origin = o;
   return 0;
 }
@@ -109,6 +122,18 @@ void
 origin_set_snapshot (struct origin *origin, struct snapshot *newest)
 {
   origin->newest = newest;
+}
+
+void
+origin_set_lower (struct origin *origin, struct target *lower)
+{
+  atomic_store (&origin->lower, lower);
+}
+
+void
+origin_refuse_writes (struct origin *origin, bool refuse)
+{
+  atomic_store (&origin->refuses_writes, refuse);
 }
 
 struct target *

@@ -166,6 +166,16 @@ struct origin;
 int origin_create (struct target *lower, struct origin **origin);
 void origin_destroy (struct origin *origin);
 void origin_set_snapshot (struct origin *origin, struct snapshot *newest);
+
+/* Another device below, that is to be what the old one is, or to become what
+ * that was to become.  Requests in flight go to the old one.
+ */
+void origin_set_lower (struct origin *origin, struct target *lower);
+
+/* Writes are -EIO, until that is taken back: because it is not known what a
+ * crash would make of them.  Whoever sets it sees to it that none is in flight.
+ */
+void origin_refuse_writes (struct origin *origin, bool refuse);
 struct target *origin_target (struct origin *origin);
 
 #endif /* DM_SNAPSHOT_H */

@@ -28,9 +28,9 @@
 #include "log-sink.h"
 #include "volume-impl.h"
 
-/* Make the volume ready for changes. */
-static int
-start (struct volume *v, const char *name, struct volume_why *why)
+int
+volume_start_for_admin (struct volume *v, const char *name,
+                        struct volume_why *why)
 {
   int r;
 
@@ -51,7 +51,7 @@ start (struct volume *v, const char *name, struct volume_why *why)
 static int
 flush_legs (struct volume *v, const char *name, struct volume_why *why)
 {
-  int r = target_flush (mirror_target (v->mirror));
+  int r = target_flush (origin_target (v->origin));
 
   if (r < 0)
     return volume_why (why, r, "snapshot %s: the legs cannot be flushed: %s",
@@ -117,7 +117,7 @@ prepare_new (struct volume *v, struct new_snapshot *n)
 {
   struct snapshot *below = volume_chain_newest (v);
   struct target *origin = below != NULL ? snapshot_origin_target (below)
-                                        : mirror_target (v->mirror);
+                                        : volume_base (v);
   int r = volume_start_copying (v);
 
   if (r < 0)
@@ -196,16 +196,15 @@ volume_snapshot_create (struct volume *v,
   if (r == 0)
     r = volume_check_new_snapshot (v, request, why);
   if (r == 0)
-    r = start (v, request->name, why);
+    r = volume_start_for_admin (v, request->name, why);
   return r != 0 ? r : create_locked (v, request, why);
 }
 
 /*----- removing --------------------------------------------------------*/
 
-/* See that the device of a snapshot cannot be opened any more. */
-static int
-hide_device (struct volume *v, const char *name, struct volume_device *d,
-             unsigned flags, struct volume_why *why)
+int
+volume_hide_device (struct volume *v, const char *name, struct volume_device *d,
+                    unsigned flags, struct volume_why *why)
 {
   unsigned clients = d == NULL ? 0 : volume_device_clients (d);
 
@@ -218,7 +217,7 @@ hide_device (struct volume *v, const char *name, struct volume_device *d,
     return 0;
   return volume_why (why, -EBUSY,
                      "snapshot %s: %u client%s it open; disconnect %s, or "
-                     "remove it by force: they will get I/O errors",
+                     "do it by force: they will get I/O errors",
                      name, clients, clients == 1 ? " has" : "s have",
                      clients == 1 ? "it" : "them");
 }
@@ -230,7 +229,7 @@ remove_locked (struct volume *v, const char *name, unsigned index,
   struct snapshot *snapshot = v->snapshots[index];
   struct volume_device *d = snapshot == NULL ? NULL
                                              : volume_device_of (v, snapshot);
-  int r = hide_device (v, name, d, flags, why);
+  int r = volume_hide_device (v, name, d, flags, why);
 
   if (r < 0)
     return r;
@@ -269,7 +268,7 @@ volume_snapshot_remove (struct volume *v, const char *name, unsigned flags,
   if (index < 0)
     return volume_why (why, 1, "snapshot '%s': there is none of that name",
                        log_quote (name, quote));
-  r = start (v, name, why);
+  r = volume_start_for_admin (v, name, why);
   if (r < 0)
     return r;
   switch (volume_record_state (v, (unsigned) index)) {
@@ -362,7 +361,7 @@ volume_snapshot_rename (struct volume *v, const char *name,
     return volume_why (why, -EBUSY, "snapshot %s: is going away", name);
   r = check_new_name (v, name, new_name, why);
   if (r == 0)
-    r = start (v, name, why);
+    r = volume_start_for_admin (v, name, why);
   if (r < 0)
     return r;
   r = volume_settle_store_name (v, (unsigned) index);

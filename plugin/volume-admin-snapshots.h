@@ -51,6 +51,17 @@ int volume_snapshot_remove (struct volume *v, const char *name, unsigned flags,
 int volume_snapshot_rename (struct volume *v, const char *name,
                             const char *new_name, struct volume_why *why);
 
+/* Roll the volume back to a snapshot, which is its newest: when this returns
+ * all reads show it, durably, and what was written since is lost.  What was
+ * written to the snapshot itself is part of it.  Older snapshots keep what
+ * they show.  In the background the snapshot is folded into the legs; then
+ * it is gone.  1: that is going on already.  Errors: -ENOENT, -EBUSY (clients
+ * have it open, unless VOLUME_SNAPSHOT_FORCE; there is a newer one; another
+ * roll-back is going on), -EIO (it is invalid) ...
+ */
+int volume_snapshot_rollback (struct volume *v, const char *name,
+                              unsigned flags, struct volume_why *why);
+
 /* Wait until nothing of what was asked for is going on in the background any
  * more, or until DEADLINE_NS of clock_now_ns ().  Returns 0, -ETIMEDOUT, or
  * -ESHUTDOWN: the volume stops.

@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "bits.h"
 #include "clock.h"
 #include "log-sink.h"
 #include "volume-impl.h"
@@ -64,12 +65,6 @@ open_gates (struct volume *v, struct volume_device *last)
 }
 
 static struct volume_device *
-first_device (struct volume *v)
-{
-  return list_entry (v->devices.next, struct volume_device, link);
-}
-
-static struct volume_device *
 last_device (struct volume *v)
 {
   return list_entry (v->devices.prev, struct volume_device, link);
@@ -93,7 +88,7 @@ volume_chain_push (struct volume *v, struct snapshot *snapshot,
                    struct snapshot_origin *origin)
 {
   struct snapshot *below = snapshot_get_below (snapshot);
-  struct volume_device *volume = first_device (v);
+  struct volume_device *volume = volume_first_device (v);
 
   if (below != NULL)
     snapshot_switch_origin (below, origin);
@@ -180,21 +175,6 @@ must_stop (struct volume *v)
   return v->worker.must_stop;
 }
 
-/* The oldest record in that state, or -1.  Oldest first: what is handed
- * down to one that goes, too, would be handed down twice.
- */
-static int
-find_oldest (struct volume *v, enum manifest_snapshot_state state)
-{
-  unsigned i;
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
-  for (i = 0; i < v->records->snapshot_count; ++i)
-    if (v->records->snapshots[i].state == state)
-      return (int) i;
-  return -1;
-}
-
 /* The index of a snapshot that is in the chain. */
 static int
 find_snapshot (struct volume *v, const struct snapshot *s)
@@ -227,17 +207,18 @@ hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
   return 0;
 }
 
-/* Do the next thing that is to be done.  Returns 1 if something was, 0 if
- * there is nothing, or an error: try again later.
+/* Take the oldest snapshot that is to go out of the chain.  Oldest first: what
+ * is handed down to one that goes, too, would be handed down twice.  Returns 1,
+ * 0 if there is none, or an error.
  */
 static int
-work (struct volume *v, struct volume_why *why)
+work_on_removal (struct volume *v, struct volume_why *why)
 {
-  struct snapshot *s = NULL;
+  struct snapshot *s;
   int index, r = 0;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
-  index = find_oldest (v, SNAPSHOT_REMOVING);
+  index = volume_find_state (v, SNAPSHOT_REMOVING);
   if (index < 0)
     return 0;
   s = v->snapshots[index];
@@ -254,6 +235,59 @@ work (struct volume *v, struct volume_why *why)
   if (r == 0)
     r = finish_removal (v, (unsigned) index, why);
   return r < 0 ? r : 1;
+}
+
+/* Go on with what the volume is rolled back to.  Returns as above. */
+static int
+work_on_merge (struct volume *v, struct volume_why *why)
+{
+  int index, r;
+
+  mutex_lock (&v->admin_lock);
+  index = volume_find_state (v, SNAPSHOT_MERGING);
+  if (index < 0 || v->merging != NULL) {
+    mutex_unlock (&v->admin_lock);
+    return index < 0 ? 0 : volume_merge_step (v, why);
+  }
+  r = finish_removal (v, (unsigned) index, why);
+  mutex_unlock (&v->admin_lock);
+  return r < 0 ? r : 1;
+}
+
+static int
+work_on_records (struct volume *v, struct volume_why *why)
+{
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
+  if (!v->must_save)
+    return 0;
+  r = volume_save_at_last (v, why);
+  return r < 0 ? r : 1;
+}
+
+/* Do the next thing that is to be done.  Returns 1 if something was, 0 if
+ * there is nothing, or an error: try again later.
+ */
+static int
+work (struct volume *v, struct volume_why *why)
+{
+  static int (*const kinds[]) (struct volume *, struct volume_why *) = {
+    work_on_records,
+    work_on_merge,
+    work_on_removal,
+  };
+  struct volume_why second;
+  unsigned i;
+  int r = 0, one;
+
+  /* What cannot go on does not hold the others up. */
+  for (i = 0; r <= 0 && i < ARRAY_COUNT (kinds); ++i) {
+    one = kinds[i](v, r < 0 ? &second : why);
+    if (one > 0 || r == 0)
+      r = one;
+  }
+  return r;
 }
 
 #define SECOND_NS UINT64_C (1000000000)
@@ -326,7 +360,10 @@ volume_chain_kick (struct volume *v)
 int
 volume_resume_snapshots (struct volume *v)
 {
-  return find_oldest (v, SNAPSHOT_REMOVING) >= 0 ? volume_chain_kick (v) : 0;
+  return volume_find_state (v, SNAPSHOT_REMOVING) >= 0 ||
+             volume_find_state (v, SNAPSHOT_MERGING) >= 0
+           ? volume_chain_kick (v)
+           : 0;
 }
 
 void

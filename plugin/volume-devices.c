@@ -36,6 +36,12 @@ describe_volume (struct volume *v, struct volume_device *d)
             status.leg_count == 1 ? "" : "s");
 }
 
+struct volume_device *
+volume_first_device (struct volume *v)
+{
+  return list_entry (v->devices.next, struct volume_device, link);
+}
+
 int
 volume_device_create (struct volume *v, int index,
                       struct volume_device **device)

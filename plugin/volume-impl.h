@@ -107,6 +107,13 @@ struct volume {
   unsigned chain_length; /* of the array */
   struct chain_worker worker;
 
+  /* The one that the volume is being rolled back to, or NULL; it is in the
+   * merge, not in the chain.  Changed under admin_lock and manifest_lock.
+   */
+  struct snapshot *merging;
+  struct merge *merge; /* the last one, perhaps at its end */
+  bool must_save;      /* nobody may write before that */
+
   /* The devices, the volume first, then the snapshots, newest first.  A leaf.
    * Changed under admin_lock, too.
    */
@@ -363,8 +370,11 @@ void volume_find_stores (struct volume *v);
 /* Remove what is half made or half removed, durably. */
 int volume_remove_unfinished (struct volume *v, struct volume_why *why);
 
-/* The index of the record NAME, or -1; the state of one. */
+/* The index of the record NAME, or of the oldest in STATE, or -1; the state
+ * of one.
+ */
 int volume_find_record (struct volume *v, const char *name);
+int volume_find_state (struct volume *v, enum manifest_snapshot_state state);
 enum manifest_snapshot_state volume_record_state (struct volume *v,
                                                   unsigned index);
 
@@ -378,6 +388,19 @@ void volume_set_snapshot (struct volume *v, unsigned index,
 int volume_set_record_state (struct volume *v, unsigned index,
                              enum manifest_snapshot_state state,
                              const char *reason);
+
+/*----- for administrators: volume-admin-snapshots.c ---------------------*/
+
+/* Make the volume ready for changes of the snapshot NAME. */
+int volume_start_for_admin (struct volume *v, const char *name,
+                            struct volume_why *why);
+
+/* See that the device D (or NULL) of a snapshot cannot be opened any more;
+ * -EBUSY: clients are in the way, and FLAGS have no VOLUME_SNAPSHOT_FORCE.
+ */
+int volume_hide_device (struct volume *v, const char *name,
+                        struct volume_device *d, unsigned flags,
+                        struct volume_why *why);
 
 /*----- the chain while it is in use: volume-chain.c ---------------------*/
 
@@ -398,7 +421,25 @@ int volume_chain_kick (struct volume *v);
 int volume_resume_snapshots (struct volume *v);
 void volume_chain_stop (struct volume *v);
 
+/*----- rolling back: volume-rollback.c ----------------------------------*/
+
+/* The device below all snapshots: the mirror, or what is becoming it. */
+struct target *volume_base (struct volume *v);
+
+/* At the start, if there is one to go on with; and at the end. */
+int volume_open_merge (struct volume *v);
+void volume_close_merge (struct volume *v);
+
+/* For the worker: some chunks, or the end.  Returns 1, or an error. */
+int volume_merge_step (struct volume *v, struct volume_why *why);
+
+/* Save the records, which could not be: then the volume can be written. */
+int volume_save_at_last (struct volume *v, struct volume_why *why);
+
 /*----- devices: volume-devices.c ----------------------------------------*/
+
+/* The volume's own: the first. */
+struct volume_device *volume_first_device (struct volume *v);
 
 /* A device for the volume, or for the snapshot of record INDEX. */
 int volume_device_create (struct volume *v, int index,

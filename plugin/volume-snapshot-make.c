@@ -53,6 +53,18 @@ volume_find_record (struct volume *v, const char *name)
   return manifest_find_snapshot (v->records, name);
 }
 
+int
+volume_find_state (struct volume *v, enum manifest_snapshot_state state)
+{
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  for (i = 0; i < v->records->snapshot_count; ++i)
+    if (v->records->snapshots[i].state == state)
+      return (int) i;
+  return -1;
+}
+
 enum manifest_snapshot_state
 volume_record_state (struct volume *v, unsigned index)
 {

@@ -51,6 +51,12 @@ check_discards (struct volume *v, const struct volume_spec *spec)
   for (i = 0; i < v->records->snapshot_count; ++i) {
     const struct manifest_snapshot *s = &v->records->snapshots[i];
 
+    if (is_discarded (spec, s->name) && s->state == SNAPSHOT_MERGING) {
+      log_error ("discard-snapshot=%s: the volume is being rolled back to it, "
+                 "and is partly in its store; leave discard-snapshot= out",
+                 s->name);
+      return -EBUSY;
+    }
     if (is_discarded (spec, s->name) && older_is_kept) {
       log_error ("discard-snapshot=%s: snapshot %s is older and needs what "
                  "it holds; discard that, too",
@@ -168,17 +174,22 @@ static int
 open_chain (struct volume *v, const struct volume_spec *spec)
 {
   const struct manifest *m = v->records;
-  struct target *origin = mirror_target (v->mirror);
   struct snapshot *above = NULL;
+  struct target *origin;
   unsigned i;
+  int r = volume_open_merge (v);
+
+  if (r < 0)
+    return r;
+  origin = volume_base (v);
 
   for (i = m->snapshot_count; i-- > 0;) {
     const struct manifest_snapshot *s = &m->snapshots[i];
     struct snapshot *snapshot;
-    int r;
 
     volume_set_snapshot (v, i, NULL);
     if (is_discarded (spec, s->name) || s->state == SNAPSHOT_CREATING ||
+        s->state == SNAPSHOT_MERGING ||
         (s->state != SNAPSHOT_VALID && !is_needed_by_older (m, spec, i)))
       continue;
     r = volume_open_snapshot (v, s, origin, &snapshot);
@@ -206,6 +217,7 @@ volume_close_snapshots (struct volume *v)
     snapshot_close (v->snapshots[i]);
     volume_set_snapshot (v, i, NULL);
   }
+  volume_close_merge (v);
 }
 
 /*----- changing --------------------------------------------------------*/
@@ -252,7 +264,7 @@ take_snapshot (struct volume *v, const struct volume_snapshot_request *request)
   /* What clients were told is written must be in the snapshot even if
    * the power fails.
    */
-  r = target_flush (mirror_target (v->mirror));
+  r = target_flush (origin_target (v->origin));
   if (r < 0) {
     log_error ("snapshot %s: the legs cannot be flushed: %s", request->name,
                errno_text (r));
@@ -354,6 +366,11 @@ volume_start_snapshots (struct volume *v)
   unsigned i;
   int r;
 
+  if (v->merging != NULL) {
+    r = snapshot_settle (v->merging);
+    if (r < 0)
+      return r;
+  }
   for (i = 0; i < v->records->snapshot_count; ++i) {
     if (v->snapshots[i] == NULL)
       continue;

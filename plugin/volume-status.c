@@ -388,7 +388,9 @@ get_snapshot (struct volume *v, unsigned index, const char *origin,
               struct volume_snapshot_status *s)
 {
   const struct manifest_snapshot *m = &v->records->snapshots[index];
-  struct snapshot *snapshot = v->snapshots[index];
+  struct snapshot *snapshot = m->state == SNAPSHOT_MERGING
+                                ? v->merging
+                                : v->snapshots[index];
   struct snapshot_status status = { 0 };
   struct volume_device *d;
   bool is_valid = true;

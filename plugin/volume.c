@@ -506,7 +506,9 @@ volume_stop (struct volume *volume)
   mirror_stop_repair (volume->mirror);
   mirror_stop_resync (volume->mirror);
   volume_stop_copying (volume);
-  r = mirror_settle (volume->mirror);
+  r = target_flush (origin_target (volume->origin));
+  if (r == 0)
+    r = mirror_settle (volume->mirror);
   if (r < 0)
     log_error ("the legs cannot be flushed at the end: %s", errno_text (r));
   else if (mirror_is_clean (volume->mirror))

@@ -103,6 +103,43 @@ END_TEST
 /* All orders of three neighbours, everywhere around the border of a group:
  * runs join to the left, to the right and on both sides.
  */
+/* Remove runs, from their ends on, and put others in. */
+START_TEST (what_is_removed_is_gone)
+{
+  struct chance chance = chance_begin ("what_is_removed_is_gone");
+  unsigned round, i;
+
+  for (round = 0; round < 20; ++round) {
+    struct model m;
+
+    model_create (&m, CHUNKS);
+    for (i = 0; i < 600; ++i) {
+      uint64_t old = chance_below (&chance, CHUNKS);
+      uint64_t count = 1 + chance_below (&chance, MIN_OF (CHUNKS - old, 40));
+      uint64_t new = 2 + chance_below (&chance, 3) * 1000 + old, n;
+
+      if (chance_below (&chance, 2) == 0) {
+        for (n = 0; n < count; ++n)
+          model_insert (&m, old + n, new + n);
+        continue;
+      }
+      for (n = 0; n < count && m.new_chunks[old + n] != ABSENT; ++n)
+        ;
+      if (n == 0)
+        continue;
+      ck_assert_int_eq (exception_table_reserve (m.table, old, n), 0);
+      while (n-- > 0) {
+        exception_table_remove (m.table, old + n);
+        m.new_chunks[old + n] = ABSENT;
+        m.count--;
+      }
+    }
+    check_all (&m);
+    exception_table_destroy (m.table);
+  }
+}
+END_TEST
+
 START_TEST (neighbours_join_in_any_order)
 {
   static const uint64_t orders[6][3] = {
@@ -265,10 +302,15 @@ int
 main (void)
 {
   const TTest *const tests[] = {
-    random_tables_are_as_the_model,         neighbours_join_in_any_order,
-    only_rising_neighbours_are_a_run,       runs_are_as_long_as_they_can_be,
-    numbers_that_are_too_large_are_refused, a_large_table_is_sparse,
-    want_of_memory_changes_nothing,         NULL,
+    random_tables_are_as_the_model,
+    what_is_removed_is_gone,
+    neighbours_join_in_any_order,
+    only_rising_neighbours_are_a_run,
+    runs_are_as_long_as_they_can_be,
+    numbers_that_are_too_large_are_refused,
+    a_large_table_is_sparse,
+    want_of_memory_changes_nothing,
+    NULL,
   };
 
   return unit_main ("exception-table", tests);
