@@ -7,9 +7,9 @@
 # KERNEL-DIR and VERSION are what get-kernel.sh left and printed, BUILD is the
 # build folder, in which "make check-guest" has built all.  The system is:
 # busybox, the host's own nbdkit, nbd-client and file system tools with the
-# libraries they need, our plugin, dmnbd and a load, the kernel modules, and
-# the scenarios.  It is not compressed: the guest is emulated, and would unpack
-# it slowly.
+# libraries they need, our plugin, dmnbd, programs of the tests, the kernel
+# modules, and the scenarios.  It is not compressed: the guest is emulated, and
+# would unpack it slowly.
 #
 # DM_PLUGIN  the plugin; default: the one in the build tree
 
@@ -24,7 +24,7 @@ version=$2
 build=$3
 output=$4
 plugin=${DM_PLUGIN:-$build/plugin/.libs/nbdkit-dm-plugin.so}
-programs=("$build"/{ctl/dmnbd,tests/guest/fs-load})
+programs=("$build"/{ctl/dmnbd,tests/guest/{fs-load,nbd-hold}})
 
 here=$(cd "$(dirname "$0")" && pwd)
 golden=$(cd "$here/../golden" && pwd)
