@@ -6,8 +6,8 @@
 #
 # Boots a kernel of Debian's under QEMU's own emulation, with an initramfs
 # that holds our plugin, and runs the scenarios of the folder scenarios/ in
-# it: all that want one CPU in one guest, and beside it those that want two in
-# another.  ITEM is SCENARIO, or SCENARIO+FAULT: then the fault is
+# it: those that want one CPU in two guests, and beside them those that want two
+# in another.  ITEM is SCENARIO, or SCENARIO+FAULT: then the fault is
 # planted, and the scenario passes by failing for the right reason.  With no
 # ITEM, all scenarios run, and then all the faults; with --self-test, only the
 # faults.  One line for each, then a count.  Status 0 if all passed, 1 if not,
@@ -28,7 +28,7 @@ stress=${DM_STRESS:-short}
 limit=900
 [ "$stress" != long ] || limit=6000
 limit=${DM_GUEST_TIMEOUT:-$limit}
-lists=()
+declare -A lists guest_of
 
 # The faults that must be noticed, and what must be said of each.
 faults="
@@ -112,11 +112,11 @@ version=$("$here/get-kernel.sh" "$dir")
 "$here/make-initramfs.sh" "$dir/kernel" "$version" "$top" \
                           "$dir/initramfs.cpio"
 
-# boot CPUS ITEM...: run the items in a guest, ready when it has ended.  Its
-# files in $dir begin with "guest" and the number of CPUs.
+# boot NAME ITEM...: run the items in a guest, ready when it has ended.  Its
+# files in $dir begin with its name, which ends in the number of CPUs.
 boot ()
 {
-  local cpus=$1 files=$dir/guest$1 list status=0 faster drive
+  local cpus=${1##*-} files=$dir/$1 list status=0 faster drive
   local -a qemu
 
   shift
@@ -153,7 +153,7 @@ boot ()
   trap 'kill "$guest"' TERM
   wait "$guest" || status=$?
   if [ "$status" -ne 0 ]; then
-    echo "guest: the one with $cpus CPUs ended with status $status" >&2
+    echo "guest: ${files##*/} ended with status $status" >&2
     return 1
   fi
 }
@@ -169,17 +169,25 @@ cpus_of ()
   echo "${cpus:-1}"
 }
 
+# By turns: two CPUs of the host are busy to the end, or nearly.
+turn=a
 for item in "${items[@]}"; do
   cpus=$(cpus_of "$item")
-  lists[cpus]="${lists[cpus]:-} $item"
+  name=guest-a-$cpus
+  if [ "$cpus" -eq 1 ]; then
+    name=guest-$turn-1
+    [ $turn = a ] && turn=b || turn=a
+  fi
+  guest_of[$item]=$name
+  lists[$name]="${lists[$name]:-} $item"
 done
 
 start=$SECONDS
 guests=()
 trap 'kill "${guests[@]}" 2>/dev/null' INT TERM
-for cpus in "${!lists[@]}"; do
+for name in "${!lists[@]}"; do
   # shellcheck disable=SC2086 # a list of words
-  boot "$cpus" ${lists[cpus]} &
+  boot "$name" ${lists[$name]} &
   guests+=($!)
 done
 status=0
@@ -192,7 +200,7 @@ took=$((SECONDS - start))
 passed=0
 failed=0
 for item in "${items[@]}"; do
-  files=$dir/guest$(cpus_of "$item")
+  files=$dir/${guest_of[$item]}
   # The kernel's serial line ends in CR LF.
   result=$(tr -d '\r' < "$files.results" |
              sed -n "s/^RESULT $item \(pass\|fail\)/\1/p" | tail -n 1)

@@ -36,7 +36,6 @@ dirty_in ()
 sums ()
 {
   rm -f part.*
-  # shellcheck disable=SC2094 # other files
   split -b $region -a 3 "$1" part.
   md5sum part.* | cut -d ' ' -f 1
 }
