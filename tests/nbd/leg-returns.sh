@@ -75,7 +75,7 @@ for ((try = 1; ; try++)); do
   ask write 9M 4096 3
   bits=$(log_bits)
   before=$(stat -c %y "$meta/dirty.log")
-  for ((i = 0; i < 200; i++)); do
+  for ((i = 0; i < 20; i++)); do
     ask write $((3145728 + i * 4096)) 4096 4
     ask write $((9437184 + i * 4096)) 4096 4
   done
