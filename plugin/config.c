@@ -16,6 +16,7 @@
 #include "log-sink.h"
 #include "manifest.h"
 #include "size-text.h"
+#include "table.h"
 
 #define DEFAULT_REGION_BYTES (UINT64_C (2) << 20)
 #define DEFAULT_CHUNK_BYTES (UINT64_C (64) << 10)
@@ -48,7 +49,8 @@ const char config_help[] =
   "                       a power of two (default 64K).\n"
   "cow-size=SIZE          Limit of a new snapshot's store.\n"
   "on-cow-error=break-snapshot|break-guest-write\n"
-  "                       When a store is full or fails.";
+  "                       When a store is full or fails.\n"
+  "table=TABLE            The kernel's table of a mirror instead of legs.";
 
 void
 volume_spec_init (struct volume_spec *spec)
@@ -73,6 +75,7 @@ volume_spec_free (struct volume_spec *spec)
   free (spec->snapshots);
   free (spec->discards);
   free (spec->meta);
+  free (spec->log_path);
   free (spec->control);
   memset (spec, 0, sizeof *spec);
 }
@@ -352,14 +355,6 @@ add_discard (struct volume_spec *spec, const char *value)
                    &spec->discard_count);
 }
 
-static int
-refuse_later_key (struct volume_spec *spec, const char *value)
-{
-  (void) spec;
-  (void) value;
-  return -EOPNOTSUPP;
-}
-
 struct key {
   const char *name;
   bool is_repeatable;
@@ -383,14 +378,13 @@ static const struct key keys[] = {
   { "cow-size", false, set_cow_size },
   { "on-cow-error", false, set_on_cow_error },
   { "control", false, set_control },
-  { "table", false, refuse_later_key },
+  { "table", false, table_set },
 };
 
 int
 config_set (struct volume_spec *spec, const char *key, const char *value)
 {
   unsigned i;
-  int r;
 
   for (i = 0; i < ARRAY_COUNT (keys); ++i) {
     uint32_t bit = UINT32_C (1) << i;
@@ -402,11 +396,7 @@ config_set (struct volume_spec *spec, const char *key, const char *value)
       return -EINVAL;
     }
     spec->keys_seen |= bit;
-    r = keys[i].set (spec, value);
-    if (r == -EOPNOTSUPP)
-      log_error ("%s=: is not available yet in this version; leave it out",
-                 key);
-    return r;
+    return keys[i].set (spec, value);
   }
   log_error (QUOTE "=: is not a key of this plugin; 'nbdkit dm --help' "
                    "lists them",
@@ -414,11 +404,44 @@ config_set (struct volume_spec *spec, const char *key, const char *value)
   return -EINVAL;
 }
 
+/* A table says all that these keys say. */
+static int
+check_table (const struct volume_spec *spec)
+{
+  static const char *const others[] = { "leg", "size", "region-size", "sync" };
+  unsigned i, j;
+
+  for (i = 0; i < ARRAY_COUNT (keys); ++i)
+    for (j = 0; j < ARRAY_COUNT (others); ++j)
+      if ((spec->keys_seen >> i & 1) && strcmp (keys[i].name, others[j]) == 0) {
+        log_error ("%s=: the table says that; leave one of them out",
+                   others[j]);
+        return -EINVAL;
+      }
+  if (spec->meta == NULL)
+    return 0;
+  if (spec->log_path != NULL) {
+    log_error ("table=: with meta=DIR the log is in that folder; give core "
+               "instead of disk");
+    return -EINVAL;
+  }
+  for (i = 0; i < spec->leg_count; ++i)
+    if (spec->legs[i].offset != 0) {
+      log_error ("table=: leg %u begins at sector %" PRIu64 " of its device, "
+                 "which meta=DIR does not remember; leave meta= out",
+                 i, spec->legs[i].offset);
+      return -EINVAL;
+    }
+  return 0;
+}
+
 int
 config_check (const struct volume_spec *spec)
 {
   unsigned i;
 
+  if (spec->is_table && check_table (spec) < 0)
+    return -EINVAL;
   if (spec->leg_count == 0) {
     log_error ("no leg was given; name at least one file or block device, "
                "such as 'nbdkit dm a.img b.img'");

@@ -13,9 +13,7 @@
 void volume_spec_init (struct volume_spec *spec);
 void volume_spec_free (struct volume_spec *spec);
 
-/* Take one key.  Returns 0, or -EINVAL (unknown key or bad value),
- * -EOPNOTSUPP (a key of a later version), -ENOMEM.
- */
+/* Take one key.  Returns 0, or -EINVAL (unknown key or bad value), -ENOMEM. */
 int config_set (struct volume_spec *spec, const char *key, const char *value);
 
 /* After the last key: do they make sense together?  0 or -EINVAL. */

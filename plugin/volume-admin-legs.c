@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "log-sink.h"
+#include "part-bdev.h"
 #include "volume-admin.h"
 #include "volume-impl.h"
 
@@ -264,6 +265,8 @@ volume_leg_add (struct volume *v, const char *spec, unsigned *leg,
     announce (v, &new_leg, &c);
     r = mirror_add_leg (v->mirror, c.bdev, false, leg);
     v->new_leg = NULL;
+    if (r == 0)
+      v->leg_offsets[*leg] = 0;
     if (r == 0) {
       set_path (v, *leg, &c);
       (void) volume_start_rejoin (v);
@@ -299,6 +302,8 @@ volume_leg_replace (struct volume *v, unsigned leg, const char *spec,
     announce (v, &new_leg, &c);
     r = mirror_replace_leg (v->mirror, leg, c.bdev);
     v->new_leg = NULL;
+    if (r == 0)
+      v->leg_offsets[leg] = 0;
     if (r < 0)
       (void) volume_hold_out (v, leg, was_held);
     if (r == 0) {
@@ -433,7 +438,9 @@ reopen (struct volume *v, unsigned leg, const char *identity)
 
   if (r < 0)
     return r;
-  r = check_same (v, bdev, identity);
+  r = part_bdev_take (&bdev, v->leg_offsets[leg]);
+  if (r == 0)
+    r = check_same (v, bdev, identity);
   bdev_close (bdev);
   if (r == 0)
     r = volume_make_no_device (name, mirror_target (v->mirror)->sectors, &bdev);
@@ -447,7 +454,9 @@ reopen (struct volume *v, unsigned leg, const char *identity)
   r = volume_open_device (&v->leg_options, name, 0, &bdev);
   if (r < 0)
     return r;
-  r = check_same (v, bdev, identity);
+  r = part_bdev_take (&bdev, v->leg_offsets[leg]);
+  if (r == 0)
+    r = check_same (v, bdev, identity);
   if (r == 0)
     r = mirror_set_leg_device (v->mirror, leg, bdev);
   if (r < 0)

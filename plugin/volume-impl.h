@@ -153,7 +153,8 @@ struct volume {
 
   /* Under admin_lock. */
   struct volume_leg_options leg_options;
-  const struct volume_new_leg *new_leg; /* NULL: none is about to come in */
+  sector_t leg_offsets[MIRROR_MAX_LEGS]; /* where each begins on its device */
+  const struct volume_new_leg *new_leg;  /* NULL: none is about to come in */
 
   struct rejoiner rejoiner;
 };
@@ -275,8 +276,9 @@ int volume_decide_trust (const struct volume_spec *spec,
  * all clean or all dirty.  Nothing is written.  *LOG is the caller's until a
  * mirror has it.  Returns 0 or a negative errno, and has said why.
  */
-int volume_open_log (struct volume *v, const struct volume_legs *legs,
-                     uint64_t region_bytes, struct dirty_log **log);
+int volume_open_log (struct volume *v, const struct volume_spec *spec,
+                     const struct volume_legs *legs, uint64_t region_bytes,
+                     struct dirty_log **log);
 
 /* Make the log durable as it is in memory, before the manifest says of legs
  * that it holds for them.  If it cannot be written the manifest, in memory,

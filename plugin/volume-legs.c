@@ -17,6 +17,7 @@
 
 #include "leg-file.h"
 #include "log-sink.h"
+#include "part-bdev.h"
 #include "volume-impl.h"
 
 /*----- opening ---------------------------------------------------------*/
@@ -227,7 +228,8 @@ open_leg (const struct volume_spec *spec, const struct manifest *manifest,
   if (r < 0)
     return r;
   r = open_device (spec, leg->path, 0, &leg->bdev);
-  if (r == -ENOENT && spec->size_bytes > 0 && !bdev_spec_is_uri (leg->path)) {
+  if (r == -ENOENT && spec->size_bytes > 0 && !spec->is_table &&
+      !bdev_spec_is_uri (leg->path)) {
     leg->is_wanted = true;
     return 0;
   }
@@ -242,7 +244,14 @@ open_leg (const struct volume_spec *spec, const struct manifest *manifest,
   }
   if (r == 0)
     r = leg_file_identity (leg->bdev, leg->identity);
-  return r < 0 ? say_leg_error (index, leg, r) : 0;
+  if (r < 0)
+    return say_leg_error (index, leg, r);
+  r = part_bdev_take (&leg->bdev, spec->legs[index].offset);
+  if (r == -EINVAL)
+    log_error ("leg %u (%s): ends before sector %" PRIu64 ", where the table "
+               "has it begin",
+               index, leg->shown, spec->legs[index].offset);
+  return r;
 }
 
 /*----- which leg of the manifest is it? --------------------------------*/

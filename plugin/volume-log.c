@@ -45,9 +45,48 @@ open_disk_log (struct volume *v, uint64_t regions, struct dirty_log **log)
   return r;
 }
 
+/* The log of a table, which is somewhere.  As the kernel does it: sync or
+ * nosync begin a new one.
+ */
+static int
+open_table_log (const struct volume_spec *spec, uint64_t regions,
+                struct dirty_log **log)
+{
+  char shown[LOG_QUOTE_BYTES];
+  struct block_device *bdev;
+  int r = bdev_open (spec->log_path, BDEV_OPEN_EXCLUSIVE, &bdev);
+
+  log_quote (spec->log_path, shown);
+  if (r < 0) {
+    log_error ("table=: the log %s cannot be opened: %s; it must be a file of "
+               "%" PRIu64 " bytes or more, or a disk, that nobody uses",
+               shown, errno_text (r), dirty_log_disk_bytes (regions));
+    return r;
+  }
+  if (spec->sync == SYNC_AUTO)
+    r = dirty_log_disk_open (bdev, regions, DIRTY_LOG_RESIZE, log);
+  else {
+    *log = NULL;
+    r = dirty_log_disk_create (regions, spec->sync == SYNC_NONE, log);
+    if (r == 0)
+      r = dirty_log_disk_attach (*log, bdev);
+    if (r < 0)
+      dirty_log_destroy (*log);
+  }
+  if (r < 0) {
+    log_error ("table=: the log %s cannot be used; it needs %" PRIu64
+               " bytes, and to begin a new one there, say sync or nosync in "
+               "the table",
+               shown, dirty_log_disk_bytes (regions));
+    bdev_close (bdev);
+  }
+  return r;
+}
+
 int
-volume_open_log (struct volume *v, const struct volume_legs *legs,
-                 uint64_t region_bytes, struct dirty_log **log)
+volume_open_log (struct volume *v, const struct volume_spec *spec,
+                 const struct volume_legs *legs, uint64_t region_bytes,
+                 struct dirty_log **log)
 {
   uint64_t regions = div_round_up (legs->size_bytes, region_bytes);
   /* A leg alone cannot differ, so it is never marked; when there is another
@@ -67,6 +106,8 @@ volume_open_log (struct volume *v, const struct volume_legs *legs,
                region_bytes);
     return -E2BIG;
   }
+  if (spec->log_path != NULL)
+    return open_table_log (spec, regions, log);
   if (v->dir == NULL)
     return dirty_log_core_create (regions, legs->is_in_sync, log);
 

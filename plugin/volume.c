@@ -267,7 +267,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     .opaque = v,
   };
   unsigned i;
-  int r = volume_open_log (v, legs, region_bytes, &params.log);
+  int r = volume_open_log (v, spec, legs, region_bytes, &params.log);
 
   if (r < 0)
     return r;
@@ -275,6 +275,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     params.legs[i] = legs->legs[i].bdev;
     params.states[i] = legs->legs[i].state;
     params.is_write_mostly[i] = spec->legs[i].is_write_mostly;
+    v->leg_offsets[i] = spec->legs[i].offset;
   }
   r = mirror_create (&params, &v->mirror);
   if (r < 0) {
@@ -292,6 +293,12 @@ warn_of_forgetting (const struct volume_spec *spec,
 {
   if (spec->meta != NULL || legs->count == 1)
     return;
+  if (spec->log_path != NULL && spec->sync == SYNC_AUTO) {
+    log_warning ("without meta=DIR it is not remembered which leg has failed: "
+                 "after a restart the first one is copied to the others where "
+                 "the log is dirty");
+    return;
+  }
   log_warning ("without meta=DIR nothing is remembered: %s, and a leg that "
                "failed is trusted again after a restart",
                spec->sync == SYNC_NONE

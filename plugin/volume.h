@@ -39,6 +39,7 @@ enum direct_mode {
 
 struct volume_leg_spec {
   char *path;
+  sector_t offset; /* where it begins on its device */
   bool is_write_mostly;
 };
 
@@ -48,6 +49,8 @@ struct volume_spec {
   unsigned leg_count;
   struct volume_leg_spec legs[MIRROR_MAX_LEGS];
   uint64_t size_bytes; /* 0: the legs' size */
+  bool is_table;       /* by a table: then nothing is created */
+  char *log_path;      /* of a disk log without a folder, or NULL */
   char *meta;          /* folder, or NULL */
   char *control;       /* socket, or NULL */
   uint64_t region_bytes;

@@ -25,7 +25,15 @@ refuse 'leg2=' '--help' a.img leg2=b.img
 refuse 'chunk_size=' '--help' a.img chunk_size=4K
 refuse 'a%s%n=|a.s.n' '--help|check the name' a.img 'a%s%n=1'
 refuse 'zzzz' '--help' a.img "${long:0:100000}=1"
-refuse 'table=' 'leave it out' a.img table=1
+refuse 'legs were given already' 'give the table, or the legs' a.img table=1
+refuse "table=: '1'" 'give a number' table=1
+refuse "'z*" 'give a number' "table=$long"
+refuse 'size=:' 'leave one of them out' \
+  table='0 128 mirror core 1 2 2 a.img 0 b.img 0' size=64K
+refuse 'none.img' 'check the name' \
+  table='0 128 mirror core 1 2 2 a.img 0 none.img 0'
+refuse 'fewer than' 'truncate' \
+  table='0 129 mirror core 1 2 2 a.img 0 b.img 0'
 
 # The control socket: nothing is made before its place is known to be good.
 mkdir "$TMP/d/open"

@@ -309,23 +309,6 @@ START_TEST (bad_values_are_refused_by_key)
 }
 END_TEST
 
-START_TEST (keys_of_later_versions_say_so)
-{
-  static const char *const later[] = { "table" };
-  struct volume_spec spec;
-  unsigned i;
-
-  volume_spec_init (&spec);
-  for (i = 0; i < ARRAY_COUNT (later); ++i) {
-    capture_messages ();
-    ck_assert_int_eq (config_set (&spec, later[i], "1"), -EOPNOTSUPP);
-    assert_said (later[i]);
-    assert_said ("is not available yet in this version");
-  }
-  volume_spec_free (&spec);
-}
-END_TEST
-
 START_TEST (what_comes_too_often_is_refused)
 {
   struct volume_spec spec;
@@ -454,7 +437,6 @@ main (void)
     seconds_become_milliseconds,
     files_in_uris_become_absolute,
     bad_values_are_refused_by_key,
-    keys_of_later_versions_say_so,
     what_comes_too_often_is_refused,
     keys_must_make_sense_together,
     want_of_memory_is_told,

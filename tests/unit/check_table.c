@@ -1,0 +1,263 @@
+/* Unit tests of the kernel's tables, and of parts of devices.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include "config.h"
+#include "fault-alloc.h"
+#include "part-bdev.h"
+#include "table.h"
+#include "target-test.h"
+
+static int
+set (struct volume_spec *spec, const char *text)
+{
+  capture_messages ();
+  volume_spec_init (spec);
+  return config_set (spec, "table", text);
+}
+
+START_TEST (tables_are_taken)
+{
+  static const struct {
+    const char *text;
+    uint64_t sectors, region;
+    const char *log;
+    enum sync_mode sync;
+    unsigned legs;
+    const char *path0, *path1;
+    sector_t offset0, offset1;
+  } cases[] = {
+    { "0 204800 mirror core 2 1024 nosync 2 a.img 0 b.img 0 1 handle_errors",
+      204800, 1024, NULL, SYNC_NONE, 2, "a.img", "b.img", 0, 0 },
+    { "0 1000 mirror core 1 2 2 /dev/a 8 /dev/b 16", 1000, 2, NULL, SYNC_AUTO,
+      2, "/dev/a", "/dev/b", 8, 16 },
+    { " 0\t1000 mirror  core 1 64 2 a 0 b 0 0\n", 1000, 64, NULL, SYNC_AUTO, 2,
+      "a", "b", 0, 0 },
+    { "0 1000 mirror disk 2 log 64 2 a 0 b 0 2 handle_errors keep_log", 1000,
+      64, "log", SYNC_AUTO, 2, "a", "b", 0, 0 },
+    { "0 1000 mirror disk 3 my\\ log 64 sync 2 a\\\\b 0 nbd://h/x 0 "
+      "2 keep_log handle_errors",
+      1000, 64, "my log", SYNC_FULL, 2, "a\\b", "nbd://h/x", 0, 0 },
+    { "0 512 mirror core 1 512 9 a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0", 512, 512,
+      NULL, SYNC_AUTO, 9, "a", "b", 0, 0 },
+  };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    struct volume_spec spec;
+
+    ck_assert_msg (set (&spec, cases[i].text) == 0, "%s: %s", cases[i].text,
+                   captured_text);
+    ck_assert_int_eq (config_check (&spec), 0);
+    ck_assert_uint_eq (spec.size_bytes, cases[i].sectors * SECTOR_SIZE);
+    ck_assert_uint_eq (spec.region_bytes, cases[i].region * SECTOR_SIZE);
+    ck_assert (spec.has_region_bytes && spec.is_table);
+    ck_assert_int_eq (spec.sync, cases[i].sync);
+    ck_assert_uint_eq (spec.leg_count, cases[i].legs);
+    ck_assert_str_eq (spec.legs[0].path, cases[i].path0);
+    ck_assert_str_eq (spec.legs[1].path, cases[i].path1);
+    ck_assert_uint_eq (spec.legs[0].offset, cases[i].offset0);
+    ck_assert_uint_eq (spec.legs[1].offset, cases[i].offset1);
+    ck_assert_pstr_eq (spec.log_path, cases[i].log);
+    volume_spec_free (&spec);
+  }
+}
+END_TEST
+
+START_TEST (what_the_kernel_refuses_is_refused)
+{
+  static const struct {
+    const char *text, *said;
+  } cases[] = {
+    { "", "'' is not where the target starts" },
+    { "0", "'' is not its length" },
+    { "8 100 mirror core 1 64 2 a 0 b 0",
+      "'8' is not where the target starts" },
+    { "0 0 mirror core 1 64 2 a 0 b 0", "its length is 0" },
+    { "0 -5 mirror core 1 64 2 a 0 b 0", "'-5' is not its length" },
+    { "0 18446744073709551616 mirror core 1 64 2 a 0 b 0",
+      "is not its length" },
+    { "0 1e3 mirror core 1 64 2 a 0 b 0", "'1e3' is not its length" },
+    { "0 1000 raid1 core 1 64 2 a 0 b 0", "'raid1' is not a target" },
+    { "0 1000 mirror", "'' is not a log" },
+    { "0 1000 mirror userspace 1 64 2 a 0 b 0", "'userspace' is not a log" },
+    { "0 1000 mirror core 0 2 a 0 b 0", "the log core needs 1 arguments" },
+    { "0 1000 mirror core 3 64 sync x 2 a 0 b 0", "'3' is not the number" },
+    { "0 1000 mirror disk 1 64 2 a 0 b 0", "the log disk needs 2 arguments" },
+    { "0 1000 mirror disk 4 l 64 sync x 2 a 0 b 0", "'4' is not the number" },
+    { "0 1000 mirror disk 2", "ends where the log's file" },
+    { "0 1000 mirror core 1 63 2 a 0 b 0", "regions of 63 sectors" },
+    { "0 1000 mirror core 1 1 2 a 0 b 0", "regions of 1 sectors" },
+    { "0 1000 mirror core 1 0 2 a 0 b 0", "regions of 0 sectors" },
+    { "0 1000 mirror core 1 1024 2 a 0 b 0", "'1024' is not the size of a" },
+    { "0 1000 mirror core 2 64 maybe 2 a 0 b 0", "'maybe' is not an argument" },
+    { "0 1000 mirror core 2 64 2 a 0 b 0", "'2' is not an argument of a log" },
+    { "0 1000 mirror core 1 64 sync 2 a 0 b 0", "'sync' is not the number of" },
+    { "0 1000 mirror core 1 64", "'' is not the number of legs" },
+    { "0 1000 mirror core 1 64 1 a 0", "1 legs: a mirror has from 2 to 9" },
+    { "0 1000 mirror core 1 64 10 a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0 j 0",
+      "'10' is not the number of legs" },
+    { "0 1000 mirror core 1 64 2 a 0", "where the path of leg 1 should be" },
+    { "0 1000 mirror core 1 64 2 a 0 b", "'' is not where the leg begins" },
+    { "0 1000 mirror core 1 64 2 a 0 b x", "'x' is not where the leg begins" },
+    { "0 1000 mirror core 1 64 2 a 18446744073709551000 b 0",
+      "is not where the leg begins" },
+    { "0 1000 mirror core 1 64 2 a 0 b 0 1", "'' is not a feature" },
+    { "0 1000 mirror core 1 64 2 a 0 b 0 1 quick", "'quick' is not a feature" },
+    { "0 1000 mirror core 1 64 2 a 0 b 0 1 keep_log", "needs handle_errors" },
+    { "0 1000 mirror core 1 64 2 a 0 b 0 3 a b c",
+      "is not the number of feat" },
+    { "0 1000 mirror core 1 64 2 a 0 b 0 1 handle_errors more",
+      "has 'more' behind its end" },
+    { "0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 "
+      "6 7 8 9 0",
+      "has more than 40 words" },
+    { "0 1000 mirror core 1 64 2 %s%n 0 \\", "'' is not where the leg begins" },
+  };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    struct volume_spec spec;
+
+    ck_assert_msg (set (&spec, cases[i].text) == -EINVAL, "%s", cases[i].text);
+    ck_assert_msg (strstr (captured_text, cases[i].said) != NULL, "%s: %s",
+                   cases[i].text, captured_text);
+    volume_spec_free (&spec);
+  }
+}
+END_TEST
+
+START_TEST (other_keys_are_not_beside_it)
+{
+  static const char table[] = "0 1000 mirror disk 2 log 64 2 a 0 b 0";
+  static const char *const keys[][3] = {
+    { "leg", "c", "leg=: the table says that" },
+    { "size", "1M", "size=: the table says that" },
+    { "region-size", "1M", "region-size=: the table says that" },
+    { "sync", "none", "sync=: the table says that" },
+    { "meta", "dir", "the log is in that folder" },
+  };
+  struct volume_spec spec;
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (keys); ++i) {
+    ck_assert_int_eq (set (&spec, table), 0);
+    ck_assert_int_eq (config_set (&spec, keys[i][0], keys[i][1]), 0);
+    ck_assert_int_eq (config_check (&spec), -EINVAL);
+    assert_said (keys[i][2]);
+    volume_spec_free (&spec);
+  }
+  ck_assert_int_eq (set (&spec, "0 1000 mirror core 1 64 2 a 0 b 8"), 0);
+  ck_assert_int_eq (config_set (&spec, "meta", "dir"), 0);
+  ck_assert_int_eq (config_check (&spec), -EINVAL);
+  assert_said ("leg 1 begins at sector 8");
+  volume_spec_free (&spec);
+  volume_spec_init (&spec);
+  ck_assert_int_eq (config_set (&spec, "leg", "c"), 0);
+  ck_assert_int_eq (config_set (&spec, "table", table), -EINVAL);
+  assert_said ("legs were given already");
+  volume_spec_free (&spec);
+}
+END_TEST
+
+START_TEST (want_of_memory_is_told)
+{
+  unsigned k, failed = 1;
+
+  for (k = 0; failed > 0; ++k) {
+    struct volume_spec spec;
+    int r;
+
+    ck_assert_uint_lt (k, 20);
+    volume_spec_init (&spec);
+    fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
+    r = config_set (&spec, "table", "0 1000 mirror disk 2 log 64 2 a 0 b 8");
+    failed = fault_alloc_stop ();
+    ck_assert_int_eq (r, failed > 0 ? -ENOMEM : 0);
+    volume_spec_free (&spec);
+  }
+  ck_assert_uint_eq (k, 5);
+}
+END_TEST
+
+/*----- parts -----------------------------------------------------------*/
+
+START_TEST (a_part_is_in_its_place)
+{
+  struct fault_trace *trace = fault_trace_create ();
+  struct fault_bdev *disk = fault_bdev_create ("disk", 100, trace);
+  struct block_device *bdev, *whole;
+  unsigned char data[2 * SECTOR_SIZE];
+  struct iovec iov = { data, sizeof data };
+  struct bdev_io io = {
+    .op = BDEV_READ, .iov = &iov, .iovcnt = 1, .sector = 5
+  };
+  struct bdev_extent extent;
+  unsigned flags;
+
+  for (flags = 0; flags < 2; ++flags) {
+    fault_trace_reset (trace);
+    whole = bdev = fault_bdev_open (disk, flags ? FAULT_OPEN_FLIGHT : 0);
+    ck_assert_int_eq (part_bdev_take (&bdev, 0), 0);
+    ck_assert_ptr_eq (bdev, whole);
+    ck_assert_int_eq (part_bdev_take (&bdev, 100), -EINVAL);
+    ck_assert_ptr_eq (bdev, whole);
+    ck_assert_int_eq (part_bdev_take (&bdev, 30), 0);
+    ck_assert_uint_eq (bdev_sectors (bdev), 70);
+    ck_assert_str_eq (bdev_name (bdev), "disk");
+    ck_assert (bdev_can_begin (bdev) == (flags != 0));
+    fill_pattern (data, 7, 5, 2);
+    ck_assert_int_eq (bdev_write (bdev, &iov, 1, 5, BDEV_FUA), 0);
+    ck_assert_int_eq (bdev_write (bdev, &iov, 1, 69, 0), -EINVAL);
+    memset (data, 0, sizeof data);
+    ck_assert_int_eq (bdev_read (bdev, &iov, 1, 5), 0);
+    assert_pattern (data, 7, 5, 2);
+    if (flags) {
+      memset (data, 0, sizeof data);
+      ck_assert_int_eq (bdev_begin (bdev, &io), 0);
+      ck_assert_int_eq (bdev_end (bdev, &io), 0);
+      ck_assert_uint_eq (io.sector, 5);
+      assert_pattern (data, 7, 5, 2);
+    }
+    ck_assert_int_eq (bdev_write_zeroes (bdev, 60, 10, BDEV_UNMAP), 0);
+    ck_assert_int_eq (bdev_discard (bdev, 50, 5, 0), 0);
+    ck_assert_int_eq (bdev_flush (bdev), 0);
+    ck_assert_int_eq (bdev_extent (bdev, 60, 10, &extent), 0);
+    ck_assert (extent.is_hole);
+    ck_assert_uint_eq (extent.count, 10);
+    bdev_close (bdev);
+    ck_assert_uint_eq (fault_bdev_open_count (disk), 0);
+    {
+      char *text = fault_trace_text (trace, FAULT_WRITE | FAULT_ZERO |
+                                              FAULT_DISCARD | FAULT_FLUSH);
+
+      ck_assert_str_eq (text, "disk write 35+2 fua, disk zero 90+10 unmap, "
+                              "disk discard 80+5, disk flush");
+      free (text);
+    }
+  }
+  bdev = fault_bdev_open (disk, FAULT_OPEN_READ_ONLY);
+  ck_assert_int_eq (part_bdev_take (&bdev, 30), 0);
+  ck_assert (bdev_is_read_only (bdev));
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+  fault_trace_destroy (trace);
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = {
+    tables_are_taken,
+    what_the_kernel_refuses_is_refused,
+    other_keys_are_not_beside_it,
+    want_of_memory_is_told,
+    a_part_is_in_its_place,
+    NULL,
+  };
+
+  return unit_main ("table", tests);
+}
