@@ -369,6 +369,13 @@ exception_store_poison (struct exception_store *store, int error)
 }
 
 int
+exception_store_error (struct exception_store *store)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+  return store->error;
+}
+
+int
 exception_store_invalidate (struct exception_store *store)
 {
   mutex_lock (&store->lock);

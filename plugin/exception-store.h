@@ -126,6 +126,11 @@ int exception_store_merge_commit (struct exception_store *store,
  */
 void exception_store_poison (struct exception_store *store, int error);
 
+/* The error with which all commits fail, or 0.  What is on disk is not known
+ * then, until the store is opened anew.
+ */
+int exception_store_error (struct exception_store *store);
+
 /* Mark the store invalid, durably.  For ever. */
 int exception_store_invalidate (struct exception_store *store);
 

@@ -254,6 +254,26 @@ copy_sectors (struct merge *m, sector_t from, sector_t to, sector_t count)
   return r < 0 ? r : target_write (m->lower, m->buffer, to, count, 0);
 }
 
+/* True if the table has what the records say: else something that is written
+ * here might be overwritten by what is in the store.
+ */
+static bool
+table_agrees (struct snapshot *s, const struct exception *first, uint64_t count)
+{
+  uint64_t i = 0;
+
+  while (i < count) {
+    struct exception_run run = exception_table_lookup (s->table,
+                                                       first->old_chunk + i,
+                                                       count - i);
+
+    if (!run.is_mapped || run.new_chunk != first->new_chunk + i)
+      return false;
+    i += run.count;
+  }
+  return true;
+}
+
 /* Move COUNT chunks from FIRST on: their range is held. */
 static int
 move_chunks (struct merge *m, const struct exception *first, uint64_t count)
@@ -266,7 +286,9 @@ move_chunks (struct merge *m, const struct exception *first, uint64_t count)
   int r;
 
   mutex_lock (&s->lock);
-  r = exception_table_reserve (s->table, first->old_chunk, count);
+  r = table_agrees (s, first, count)
+        ? exception_table_reserve (s->table, first->old_chunk, count)
+        : -EINVAL;
   mutex_unlock (&s->lock);
   if (r < 0)
     return r;

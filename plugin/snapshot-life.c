@@ -371,6 +371,12 @@ snapshot_is_read_only (const struct snapshot *snapshot)
   return snapshot->is_read_only;
 }
 
+int
+snapshot_store_error (struct snapshot *snapshot)
+{
+  return exception_store_error (snapshot->store);
+}
+
 void
 snapshot_get_status (struct snapshot *snapshot, struct snapshot_status *status)
 {

@@ -145,6 +145,11 @@ const char *snapshot_name (const struct snapshot *snapshot);
 bool snapshot_is_valid (struct snapshot *snapshot);
 bool snapshot_is_read_only (const struct snapshot *snapshot);
 
+/* An error if its store has failed: what is there is not known before it is
+ * opened anew.
+ */
+int snapshot_store_error (struct snapshot *snapshot);
+
 struct snapshot_status {
   sector_t chunk_sectors;
   uint64_t chunks; /* copied so far */

@@ -126,6 +126,11 @@ check (struct volume *v, const char *name, unsigned index,
                        "snapshot %s: its store is marked invalid, the volume "
                        "cannot be rolled back to it",
                        name);
+  if (snapshot_store_error (newest) < 0)
+    return volume_why (why, -EIO,
+                       "snapshot %s: its store has failed (%s); start the "
+                       "server again, to see what is in it",
+                       name, errno_text (snapshot_store_error (newest)));
   return 0;
 }
 
@@ -211,7 +216,9 @@ roll_back_locked (struct volume *v, const char *name, unsigned index,
     return volume_why (why, r, "snapshot %s: %s", name, errno_text (r));
   }
   range_lock_acquire (&volume->range_lock, gate, 0, volume->target->sectors);
-  r = record (v, index, why);
+  r = check (v, name, index, why); /* nothing changes any more */
+  if (r == 0)
+    r = record (v, index, why);
   if (r == 0)
     switch_over (v, index, &plan);
   range_lock_release (&volume->range_lock, gate);

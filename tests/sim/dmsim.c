@@ -156,10 +156,10 @@ print_counters (const struct counters *c, double seconds)
           c->life.scrubs, c->life.scrubbed_bytes / 1024, c->life.spoiled);
   printf ("snapshots %" PRIu64 ", lost %" PRIu64 ", discarded %" PRIu64
           "; live: taken %" PRIu64 ", removed %" PRIu64 ", renamed %" PRIu64
-          "\n",
+          ", rolled back %" PRIu64 "\n",
           c->life.snapshots, c->life.snapshots_lost,
           c->life.snapshots_discarded, c->life.snapshots_live,
-          c->life.removed_live, c->life.renamed_live);
+          c->life.removed_live, c->life.renamed_live, c->life.rolled_back);
 }
 
 /* Returns false if there was none. */

@@ -40,6 +40,7 @@ enum step_kind {
   TAKE_LIVE,      /* a snapshot, while the volume is served */
   REMOVE_LIVE,    /* snapshot number UNIT; then, if COUNT, wait for the rest */
   RENAME_LIVE,    /* snapshot number UNIT */
+  ROLL_BACK,      /* to the newest; then, if COUNT, wait for the rest */
 };
 
 /* What a life begins with. */
@@ -352,6 +353,27 @@ static const struct story stories[] = {
       { RENAME_LIVE, 0, 0 },
       { WRITE, 8, 4 },
       { RENAME_LIVE, 0, 0 } } },
+  { "live-roll-back",
+    PLAN (1, 8, 2),
+    { { LIFE, TAKE, 0 },
+      { FUA, 0, 16 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 12 },
+      { LIFE, DANGER, 0 },
+      { ROLL_BACK, 0, 1 },
+      { WRITE, 0, 6 },
+      { FLUSH, 0, 0 } } },
+  { "live-roll-back-goes-on",
+    PLAN (2, 8, 2),
+    { { LIFE, TAKE, 0 },
+      { FUA, 0, 16 },
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 12 },
+      { LIFE, 0, 0 },
+      { ROLL_BACK, 0, 0 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 2, 6 },
+      { FUA, 8, 2 } } },
   { "zero-and-stop",
     PLAN (2, 16, 8),
     { { LIFE, 0, 0 },
@@ -423,6 +445,11 @@ do_live (const struct step *step)
     if (step->count > 0 && !now.clients.has_ended)
       world_wait_for_background ();
   }
+  else if (step->kind == ROLL_BACK) {
+    world_roll_back ();
+    if (step->count > 0 && !now.clients.has_ended)
+      world_wait_for_background ();
+  }
   else if (s->is_offered)
     world_rename_snapshot (s);
   if (handle != NULL)
@@ -476,6 +503,7 @@ do_step (const struct step *step)
   case TAKE_LIVE:
   case REMOVE_LIVE:
   case RENAME_LIVE:
+  case ROLL_BACK:
     do_live (step);
     break;
   case LIFE:

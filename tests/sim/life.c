@@ -135,7 +135,8 @@ lose_leg (const struct manifest *m)
 static void
 configure_snapshots (void)
 {
-  if (now.snapshot_count > 0 && sim_one_in (plan.is_deep ? 20 : 5)) {
+  if (now.snapshot_count > 0 && !now.snapshots[0].is_discarded &&
+      sim_one_in (plan.is_deep ? 20 : 5)) {
     world_configure ("discard-snapshot", "%s", now.snapshots[0].name);
     now.snapshots[0].is_discarded = true;
   }
@@ -209,7 +210,7 @@ administer (void *arg)
     if (now.clients.has_ended)
       return;
     s = choose_snapshot ();
-    switch (sim_below (6)) {
+    switch (sim_below (7)) {
     case 0:
     case 1:
       if (now.snapshot_count < WANTED_SNAPSHOTS + 2)
@@ -222,6 +223,10 @@ administer (void *arg)
     case 3:
       if (s != NULL)
         world_rename_snapshot (s);
+      break;
+    case 4:
+      if (sim_one_in (2))
+        world_roll_back ();
       break;
     default:
       if (s != NULL)
@@ -296,6 +301,8 @@ serve (unsigned requests, bool is_last)
     run_clients (requests);
   if (is_last)
     world_read_everything ();
+  if (is_last && !now.clients.has_ended && !now.has_faults)
+    world_wait_for_background ();
   if (!now.clients.has_ended && !now.has_faults &&
       (is_last || (requests > 0 && sim_one_in (2))))
     world_wait_for_resync ();

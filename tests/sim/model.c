@@ -31,12 +31,15 @@ struct version {
   uint64_t ended;
   uint64_t excluded; /* by a read that ended then; NOT_YET */
   bool is_durably_excluded;
+  bool is_of_rollback; /* that is going on */
 };
 
 struct model_device {
   char name[32];
-  struct model_device *origin; /* while it is being taken */
-  struct model_device *next;   /* of those */
+  struct model_device *origin;            /* while it is being taken */
+  struct model_device *next;              /* of those */
+  const struct model_device *rollback_of; /* it is rolled back to just now */
+  uint64_t rolled_back;                   /* when that ended last */
   unsigned units;
   struct version **map;
 };
@@ -323,15 +326,16 @@ is_settled (const struct version *v, uint64_t issued)
 
 /* A read has returned STAMP, which was allowed: what else was? */
 static void
-exclude_others (struct version *first, uint32_t stamp, uint64_t issued,
-                uint64_t dead)
+exclude_others (const struct model_device *d, struct version *first,
+                uint32_t stamp, uint64_t issued, uint64_t dead)
 {
   uint64_t now = sim_tick ();
   struct version *v;
   bool has_others = false, is_on_disk = true;
 
   /* It may come from a leg that is lost meanwhile. */
-  if (issued < last_allowed)
+  if (issued < last_allowed || d->rollback_of != NULL ||
+      issued < d->rolled_back)
     return;
   for (v = first; v != NULL; v = v->next) {
     if (v->ended < dead || v->excluded < issued)
@@ -364,6 +368,10 @@ check_unit (const struct model_op *op, unsigned unit, const void *data)
   for (v = first; v != NULL; v = v->next)
     if (v->stamp == stamp && v->ended >= dead && v->excluded >= op->issued)
       break;
+  /* What was there before a roll-back is forgotten at its end. */
+  if (v == NULL &&
+      (op->device->rollback_of != NULL || op->issued < op->device->rolled_back))
+    return;
   if (v == NULL) {
     explain_unit (op->device, unit);
     sim_fail ("%s: a read issued at %" PRIu64 " returned write %" PRIu32
@@ -371,7 +379,7 @@ check_unit (const struct model_op *op, unsigned unit, const void *data)
               op->device->name, op->issued, stamp, unit);
   }
   if (first->next != NULL)
-    exclude_others (first, stamp, op->issued, dead);
+    exclude_others (op->device, first, stamp, op->issued, dead);
 }
 
 void
@@ -409,6 +417,28 @@ model_is_durable (struct model_device *d, uint64_t issued)
   end_flush (d, issued);
 }
 
+/* D may hold what the snapshot that it is rolled back to does. */
+static void
+add_rollback (struct model_device *d)
+{
+  const struct model_device *snapshot = d->rollback_of;
+  uint64_t now = sim_tick ();
+  const struct version *v;
+  unsigned i;
+
+  for (i = 0; i < d->units; ++i) {
+    uint64_t dead = dead_before (snapshot->map[i], now);
+
+    for (v = snapshot->map[i]; v != NULL; v = v->next) {
+      if (v->ended < dead)
+        continue;
+      allow_version (d, i, v);
+      d->map[i]->ended = NOT_YET;
+      d->map[i]->is_of_rollback = true;
+    }
+  }
+}
+
 /*----- crashes ---------------------------------------------------------*/
 
 static void
@@ -422,6 +452,7 @@ crash_unit (struct version **unit, enum sim_crash how, uint64_t now)
   drop_versions (unit, dead);
   for (v = *unit; v != NULL; v = v->next) {
     v->is_survivor = true;
+    v->is_of_rollback = false;
     if (v->ended == NOT_YET)
       v->ended = now;
     if (how == SIM_KILLED)
@@ -443,6 +474,9 @@ model_crash (struct model_device *d, enum sim_crash how)
   unsigned i;
 
   model_counters.crashes++;
+  if (d->rollback_of != NULL)
+    add_rollback (d); /* or not */
+  d->rollback_of = NULL;
   going_on = NULL;
   for (i = 0; i < d->units; ++i)
     crash_unit (&d->map[i], how, now);
@@ -574,6 +608,54 @@ model_end_snapshot (struct model_device *d)
     return;
   *link = d->next;
   d->origin = d->next = NULL;
+}
+
+void
+model_begin_rollback (struct model_device *d,
+                      const struct model_device *snapshot)
+{
+  d->rollback_of = snapshot;
+}
+
+/* Drop what had ended before ISSUED. */
+static void
+end_rollback_unit (struct version **unit, uint64_t issued)
+{
+  uint64_t now = sim_tick ();
+
+  while (*unit != NULL) {
+    struct version *v = *unit;
+
+    if (!v->is_of_rollback && v->ended < issued) {
+      *unit = v->next;
+      version_put (v);
+      continue;
+    }
+    if (v->is_of_rollback)
+      v->ended = now;
+    v->is_of_rollback = false;
+    unit = &v->next;
+  }
+}
+
+void
+model_end_rollback (struct model_device *d, uint64_t issued)
+{
+  unsigned i;
+
+  if (d->rollback_of == NULL)
+    return; /* a crash came with the answer: it may be either */
+  add_rollback (d);
+  d->rollback_of = NULL;
+  d->rolled_back = sim_tick ();
+  for (i = 0; i < d->units; ++i)
+    end_rollback_unit (&d->map[i], issued);
+}
+
+void
+model_cancel_rollback (struct model_device *d)
+{
+  d->rollback_of = NULL;
 }
 
 void

@@ -72,6 +72,15 @@ void model_end_snapshot (struct model_device *d);
 /* What ORIGIN may hold now, D may hold, too. */
 void model_add (struct model_device *d, const struct model_device *origin);
 
+/* D is being rolled back to SNAPSHOT: it may hold either.  Then it was, by a
+ * call that was ISSUED at that tick: what had ended before is gone.  Or it was
+ * not, and nothing has happened.
+ */
+void model_begin_rollback (struct model_device *d,
+                           const struct model_device *snapshot);
+void model_end_rollback (struct model_device *d, uint64_t issued);
+void model_cancel_rollback (struct model_device *d);
+
 void model_rename (struct model_device *d, const char *name);
 void model_destroy (struct model_device *d);
 const char *model_name (const struct model_device *d);

@@ -100,11 +100,49 @@ world_rename_snapshot (struct sim_snapshot *s)
 }
 
 void
+world_roll_back (void)
+{
+  struct volume_why why = { "" };
+  struct sim_snapshot *s = NULL;
+  uint64_t issued = sim_tick ();
+  char name[WORLD_NAME_BYTES];
+  unsigned i;
+  int r;
+
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (now.snapshots[i].is_offered)
+      s = &now.snapshots[i];
+  if (s == NULL)
+    return;
+  snprintf (name, sizeof name, "%s", s->name);
+  s->is_discarded = true;
+  model_begin_rollback (now.model, s->model);
+  r = volume_snapshot_rollback (now.volume, name, 0, &why);
+  /* Clients have it, a newer one is going, it is invalid. */
+  if (!now.clients.has_ended &&
+      (r == -EBUSY || (r == -EIO && (plan.cow_bytes > 0 || now.had_faults)))) {
+    sim_trace ("roll back to %s: %s", name, why.text);
+    model_cancel_rollback (now.model);
+    return;
+  }
+  if (!can_be ("roll back to", name, r, &why)) {
+    if (!now.clients.has_ended)
+      model_cancel_rollback (now.model);
+    return;
+  }
+  model_end_rollback (now.model, issued);
+  s->is_gone = true;
+  s->is_offered = false;
+  world_counters.rolled_back++;
+}
+
+void
 world_wait_for_background (void)
 {
   int r = volume_snapshots_wait (now.volume,
                                  sim_now_ns () + UINT64_C (2000000000000));
 
-  if (r < 0 && !now.clients.has_ended && !now.has_faults)
+  /* A store that is full, and must not break, takes no more. */
+  if (r < 0 && !now.clients.has_ended && !now.has_faults && plan.cow_bytes == 0)
     sim_fail ("what goes on in the background does not end");
 }

@@ -88,7 +88,7 @@ extern struct world_counters {
   uint64_t scrubs, scrubbed_bytes, spoiled;
   uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
   uint64_t regions_clean; /* in the log, when a life had ended */
-  uint64_t snapshots_live, removed_live, renamed_live;
+  uint64_t snapshots_live, removed_live, renamed_live, rolled_back;
 } world_counters;
 
 /* An empty world for the plan, and its end. */
@@ -144,6 +144,9 @@ void world_end_life (bool fails);
 void world_take_snapshot (void);
 void world_remove_snapshot (struct sim_snapshot *s, bool by_force);
 void world_rename_snapshot (struct sim_snapshot *s);
+
+/* Roll back to the newest, if nobody has it open. */
+void world_roll_back (void);
 
 /* Wait until nothing is going on in the background. */
 void world_wait_for_background (void);
