@@ -2,9 +2,10 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * A line for each device that the kernel would need for the same, in the form
- * of dmsetup, with paths instead of numbers: the mirror, the volume above it
- * if there are snapshots, and the snapshots, newest first, each upon the next
- * newer one.
+ * of dmsetup: the mirror, the volume above it if there are snapshots, and the
+ * snapshots, newest first, each upon the next newer one.  Tables have paths
+ * instead of numbers, which dmsetup takes, too; programs that read status
+ * lines only take numbers.
  *
  * Model: Linux 6.1 dm-raid1.c mirror_status(), dm-snap.c snapshot_status().
  */
@@ -14,11 +15,28 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "client.h"
 #include "dm.h"
 #include "sector.h"
 #include "show.h"
+
+/* The number of a block device.  What is none has 0, which no device has, and
+ * INDEX, to tell one from the other; so has what is named from another folder,
+ * which may not be ours.
+ */
+static void
+print_number (const char *path, unsigned index)
+{
+  struct stat info;
+
+  if (path[0] == '/' && stat (path, &info) == 0 && S_ISBLK (info.st_mode))
+    printf ("%u:%u", major (info.st_rdev), minor (info.st_rdev));
+  else
+    printf ("0:%u", index);
+}
 
 static uint64_t
 get_sectors (const json_t *object, const char *name)
@@ -135,16 +153,15 @@ print_mirror_status (const json_t *status)
   printf (" %zu", json_array_size (legs));
   json_array_foreach (legs, i, leg) {
     printf (" ");
-    print_path (get_text (leg, "spec"));
+    print_number (get_text (leg, "spec"), (unsigned) i);
   }
   printf (" %" PRIu64 "/%" PRIu64 " 1 ", get_number (regions, "insync"),
           get_number (regions, "total"));
   json_array_foreach (legs, i, leg)
     printf ("%c", leg_letter (leg));
   if (strcmp (log_type (status), "disk") == 0) {
-    printf (" 3 disk ");
-    print_log_path (status);
-    printf (" %c\n",
+    /* The log is a file in DIR. */
+    printf (" 3 disk 0:%zu %c\n", json_array_size (legs),
             get_bool (json_object_get (status, "log"), "lost") ? 'D' : 'A');
   }
   else

@@ -109,7 +109,7 @@ told '^resync +idle$'
 # In the kernel's words: a fresh store has used its header and an area.
 expect 0 -s "$(control vol)" status --dm
 diff - "$TMP/out" >&2 <<DM || fail "the kernel says it in another way"
-mirror: 0 16384 mirror 2 $TMP/a.img $TMP/b.img 4/4 1 AA 3 disk $TMP/vol.d/dirty.log A
+mirror: 0 16384 mirror 2 0:0 0:1 4/4 1 AA 3 disk 0:2 A
 volume: 0 16384 snapshot-origin
 monday: 0 16384 snapshot 256/16640 256
 DM
