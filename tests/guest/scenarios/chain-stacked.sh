@@ -4,7 +4,8 @@
 # Three snapshots with chunks of different sizes, the volume and the
 # snapshots themselves written in between.  The kernel's snapshot targets are
 # stacked in the order of the chain, the newest on the leg, and each older one
-# on the next newer: each must be what our export was.
+# on the next newer: each must be what our export was.  Then the middle one is
+# removed, and the two that are left must not have changed.
 
 . /tests/lib.sh
 
@@ -91,3 +92,15 @@ for name in one two three; do
   check
   stack
 done
+
+# The middle one goes, while it is served: what it had is in the oldest now.
+serve a.img meta=vol.d control="$WORK/control"
+attach /dev/nbd0 ""
+dmnbd -s control snapshot remove two
+dmnbd -s control wait idle --timeout 120 > wait.log
+put /dev/nbd0 vol.model $((mib + 1024)) 40960
+detach /dev/nbd0
+stop_server
+[ ! -e vol.d/two.cow ] || fail "the store of what was removed is there"
+names=(one three)
+stack
