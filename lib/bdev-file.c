@@ -161,6 +161,28 @@ file_write_zeroes (void *handle, sector_t sector, sector_t count,
   return r;
 }
 
+/* Where the data ends that begins in SECTOR, at OFFSET, or -1. */
+static off_t
+find_end_of_data (struct bdev_file *f, sector_t sector, off_t offset)
+{
+  sector_t start = sector;
+  off_t hole = -1;
+
+  /* Where nothing is known, the data before is worth knowing, too. */
+  if (!data_hints_know_about (&f->data, sector)) {
+    start = data_hints_start_of (sector);
+    hole = lseek (f->fd, (off_t) sector_to_bytes (start), SEEK_HOLE);
+  }
+  if (hole <= offset) {
+    start = sector;
+    hole = lseek (f->fd, offset, SEEK_HOLE);
+  }
+  if (hole > offset)
+    data_hints_add (&f->data, start,
+                    div_round_up ((uint64_t) hole, SECTOR_SIZE) - start);
+  return hole;
+}
+
 static int
 file_extent (void *handle, sector_t sector, sector_t count,
              struct bdev_extent *extent)
@@ -195,12 +217,11 @@ file_extent (void *handle, sector_t sector, sector_t count,
     extent->is_hole = true;
     return 0;
   }
-  hole = lseek (f->fd, MAX_OF (data, offset), SEEK_HOLE);
+  hole = find_end_of_data (f, sector, MAX_OF (data, offset));
   if (hole > offset) {
     sector_t n = div_round_up ((uint64_t) (hole - offset), SECTOR_SIZE);
 
     extent->count = MIN_OF (n, count);
-    data_hints_add (&f->data, sector, n);
   }
   return 0;
 }

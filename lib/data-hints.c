@@ -30,6 +30,18 @@ data_hints_has (struct data_hints *hints, sector_t sector, sector_t count)
   return start <= sector && sector < end && count <= end - sector;
 }
 
+bool
+data_hints_know_about (struct data_hints *hints, sector_t sector)
+{
+  return atomic_load (&hints->slots[slot_of (sector)].end) != 0;
+}
+
+sector_t
+data_hints_start_of (sector_t sector)
+{
+  return sector >> WINDOW_SHIFT << WINDOW_SHIFT;
+}
+
 void
 data_hints_add (struct data_hints *hints, sector_t sector, sector_t count)
 {

@@ -34,6 +34,11 @@ struct data_hints {
 /* True if all of these sectors, at least one, are known to be data. */
 bool data_hints_has (struct data_hints *hints, sector_t sector, sector_t count);
 
+/* True if anything is known that may be near SECTOR; where its window starts.
+ */
+bool data_hints_know_about (struct data_hints *hints, sector_t sector);
+sector_t data_hints_start_of (sector_t sector);
+
 /* These sectors are data. */
 void data_hints_add (struct data_hints *hints, sector_t sector, sector_t count);
 

@@ -19,7 +19,11 @@ START_TEST (what_was_added_is_known)
 
   memset (&hints, 0, sizeof hints);
   ck_assert (!data_hints_has (&hints, 0, 1));
+  ck_assert (!data_hints_know_about (&hints, 100));
   data_hints_add (&hints, 100, 50);
+  ck_assert (data_hints_know_about (&hints, WINDOW - 1));
+  ck_assert (!data_hints_know_about (&hints, WINDOW));
+  ck_assert_uint_eq (data_hints_start_of (3 * WINDOW - 1), 2 * WINDOW);
   ck_assert (data_hints_has (&hints, 100, 50));
   ck_assert (data_hints_has (&hints, 149, 1));
   ck_assert (!data_hints_has (&hints, 99, 2));
