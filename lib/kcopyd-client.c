@@ -128,6 +128,21 @@ unfinished_jobs (const struct kcopyd_client *kc)
   return kc->progress.jobs_started - kc->progress.jobs_ended;
 }
 
+static void
+job_ended_locked (struct kcopyd_client *kc)
+{
+  kc->progress.jobs_ended++;
+  if (unfinished_jobs (kc) == 0)
+    cond_broadcast (&kc->all_done);
+}
+
+void
+kcopyd_job_ended (struct kcopyd_client *kc)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&kc->lock);
+  job_ended_locked (kc);
+}
+
 /* Call JOB's function, without the lock. */
 static void
 call_back_locked (struct kcopyd_job *job)
@@ -142,9 +157,7 @@ call_back_locked (struct kcopyd_job *job)
   mutex_unlock (&kc->lock);
   fn (read_err, write_err, context);
   mutex_lock (&kc->lock);
-  kc->progress.jobs_ended++;
-  if (unfinished_jobs (kc) == 0)
-    cond_broadcast (&kc->all_done);
+  job_ended_locked (kc);
 }
 
 static void

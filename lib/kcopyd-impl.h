@@ -124,6 +124,9 @@ struct kcopyd_job *kcopyd_job_get (struct kcopyd_client *kc);
 /* JOB is to be called back.  The caller holds the lock. */
 void kcopyd_job_complete_locked (struct kcopyd_job *job);
 
+/* One more job has been called back. */
+void kcopyd_job_ended (struct kcopyd_client *kc);
+
 /*----- kcopyd-queue.c --------------------------------------------------*/
 
 /* True if there is something left that should still begin. */
@@ -138,6 +141,13 @@ void kcopyd_job_dequeue_locked (struct kcopyd_job *job);
  */
 void kcopyd_issue_locked (struct kcopyd_client *kc, struct list *slices);
 void kcopyd_submit (struct list *slices);
+
+/* The beginning and the end of SLICE, all of a job that is in no list,
+ * whose I/O the calling thread does.  Returns false, and nothing has begun,
+ * if others are in front, or that would be too much.
+ */
+bool kcopyd_slice_begin_here (struct slice *slice);
+void kcopyd_slice_end_here (struct slice *slice);
 
 /*----- kcopyd-slice.c --------------------------------------------------*/
 

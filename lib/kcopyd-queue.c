@@ -261,6 +261,46 @@ end_slice (struct slice *slice)
   return next;
 }
 
+/*----- in the calling thread -------------------------------------------*/
+
+bool
+kcopyd_slice_begin_here (struct slice *slice)
+{
+  struct kcopyd_client *kc = slice->job->kc;
+  unsigned pages = (unsigned) div_round_up (slice->count, SECTORS_PER_PAGE);
+
+  if (slice->count == 0 || slice->count > kc->slice_sectors)
+    return false;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&kc->lock);
+  /* (2): nobody overtakes */
+  if (kc->throttle != NULL || !list_is_empty (&kc->waiting_jobs) ||
+      pages > page_pool_free_count (kc->pages))
+    return false;
+  slice->pages = page_pool_get (kc->pages, pages);
+  slice->tally.sectors_done = slice->count;
+  kc->progress.jobs_started++;
+  kc->progress.sectors_queued += slice->count;
+  return true;
+}
+
+void
+kcopyd_slice_end_here (struct slice *slice)
+{
+  struct kcopyd_client *kc = slice->job->kc;
+  struct list slices = LIST_INITIALIZER (slices);
+
+  mutex_lock (&kc->lock);
+  add_tally (&kc->progress, &slice->tally);
+  page_pool_put (kc->pages, slice->pages);
+  /* Others may have come for the pages. */
+  kcopyd_issue_locked (kc, &slices);
+  mutex_unlock (&kc->lock);
+  kcopyd_submit (&slices);
+}
+
+/*----- on an I/O thread ------------------------------------------------*/
+
 /* Copy one slice, on an I/O thread, and those whose turn has come by it. */
 static void
 do_slice (struct io_work *work)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "kcopyd-here.h"
 #include "kcopyd-impl.h"
 
 #define ZERO_FLAGS \
@@ -98,6 +99,37 @@ kcopyd_copy (struct kcopyd_client *kc, struct io_region *from,
   int r = check_spec (&spec, COPY_FLAGS);
 
   return r < 0 ? r : start_job (kc, JOB_COPY, &spec);
+}
+
+int
+kcopyd_copy_here (struct kcopyd_client *kc, struct io_region *from,
+                  unsigned int num_dests, struct io_region *dests,
+                  unsigned int flags, kcopyd_notify_fn fn, void *context)
+{
+  const struct job_spec spec = {
+    .from = *from,
+    .num_dests = num_dests,
+    .dests = dests,
+    .flags = flags,
+    .fn = fn,
+    .context = context,
+  };
+  struct kcopyd_job job = { .kc = kc, .kind = JOB_COPY };
+  struct slice slice = { .job = &job, .count = from->count };
+  int r = check_spec (&spec, COPY_FLAGS);
+
+  if (r < 0)
+    return r;
+  fill_job (&job, &spec);
+  if (!kcopyd_slice_begin_here (&slice))
+    return -EAGAIN;
+  kcopyd_slice_read (&slice);
+  if (!slice.read_failed)
+    kcopyd_slice_write (&slice);
+  kcopyd_slice_end_here (&slice);
+  fn (slice.read_failed ? 1 : 0, slice.write_err, context);
+  kcopyd_job_ended (kc);
+  return 0;
 }
 
 int

@@ -41,7 +41,6 @@ struct exception_store {
   uint64_t store_chunks;
 
   struct mutex lock;
-  struct cond committed;
   bool is_valid;
   int error; /* once a commit has failed, all do */
   uint64_t next_free;

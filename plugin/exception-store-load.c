@@ -326,7 +326,6 @@ exception_store_open (struct block_device *cow, sector_t origin_sectors,
   s->next_free = 2;
   s->area_count = 1;
   mutex_init (&s->lock);
-  cond_init (&s->committed);
   list_init (&s->queue);
   *store = s;
   return 0;

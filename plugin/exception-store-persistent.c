@@ -44,6 +44,7 @@ struct commit {
   unsigned count;
   bool is_done;
   int result;
+  struct cond wake; /* it is done, or its turn to commit for all */
 };
 
 /* Chunks of a store with E exceptions: header, data, areas. */
@@ -113,7 +114,6 @@ exception_store_close (struct exception_store *store)
   if (store == NULL)
     return;
   assert (list_is_empty (&store->queue));
-  cond_destroy (&store->committed);
   mutex_destroy (&store->lock);
   free (store->released);
   free (store->zero_area);
@@ -326,6 +326,7 @@ exception_store_commit (struct exception_store *store,
   if (count == 0)
     return 0;
 
+  cond_init (&mine.wake);
   mutex_lock (&store->lock);
   list_push_back (&store->queue, &mine.link);
   while (!mine.is_done) {
@@ -333,7 +334,7 @@ exception_store_commit (struct exception_store *store,
     int r = store->error;
 
     if (store->is_committing) {
-      cond_wait (&store->committed, &store->lock);
+      cond_wait (&mine.wake, &store->lock);
       continue;
     }
     /* Nobody is at work: commit for all that wait. */
@@ -353,10 +354,15 @@ exception_store_commit (struct exception_store *store,
 
       commit->is_done = true;
       commit->result = r;
+      if (commit != &mine)
+        cond_signal (&commit->wake);
     }
-    cond_broadcast (&store->committed);
+    /* Of those that came meanwhile one goes on. */
+    if (!list_is_empty (&store->queue))
+      cond_signal (&list_entry (store->queue.next, struct commit, link)->wake);
   }
   mutex_unlock (&store->lock);
+  cond_destroy (&mine.wake);
   return mine.result;
 }
 

@@ -28,6 +28,7 @@
 
 #include "bits.h"
 #include "checked-math.h"
+#include "kcopyd-here.h"
 #include "log-sink.h"
 #include "snapshot-impl.h"
 
@@ -43,6 +44,8 @@ struct window {
   struct pending claims[WINDOW_CHUNKS];
   struct exception exceptions[WINDOW_CHUNKS]; /* for each claim */
   char *why;
+
+  struct cond copied; /* jobs_left is 0 */
 
   /* Under the snapshot's lock. */
   unsigned jobs_left;
@@ -135,7 +138,7 @@ run_copied (int read_err, unsigned write_err, void *context)
   w->read_err |= read_err;
   w->write_err |= write_err;
   if (--w->jobs_left == 0)
-    cond_broadcast (&w->s->changed);
+    cond_signal (&w->copied);
 }
 
 /* Start the copy of COUNT claims from number FIRST on, neighbours in the
@@ -163,8 +166,14 @@ start_run (struct window *w, unsigned first, unsigned count)
   mutex_lock (&s->lock);
   w->jobs_left++;
   mutex_unlock (&s->lock);
-  r = kcopyd_copy (s->kcopyd, &from, 1, &to, 1U << KCOPYD_SPARSE, run_copied,
-                   w);
+  /* With nothing else to do but wait, this thread copies. */
+  r = count == w->claim_count
+        ? kcopyd_copy_here (s->kcopyd, &from, 1, &to, 1U << KCOPYD_SPARSE,
+                            run_copied, w)
+        : -EAGAIN;
+  if (r == -EAGAIN)
+    r = kcopyd_copy (s->kcopyd, &from, 1, &to, 1U << KCOPYD_SPARSE, run_copied,
+                     w);
   if (r < 0) {
     mutex_lock (&s->lock);
     w->jobs_left--;
@@ -201,7 +210,7 @@ wait_for_copies (struct window *w)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
   while (w->jobs_left > 0)
-    cond_wait (&s->changed, &s->lock);
+    cond_wait (&w->copied, &s->lock);
   if (w->read_err == 0 && w->write_err == 0)
     return 0;
   snprintf (w->why, SNAPSHOT_WHY_BYTES,
@@ -366,7 +375,9 @@ snapshot_copy_chunks (struct snapshot *s, uint64_t first, uint64_t last,
     int r = claim_chunks (&w);
 
     if (w.claim_count > 0) {
+      cond_init (&w.copied);
       r = copy_claims (&w);
+      cond_destroy (&w.copied);
       release_claims (&w);
     }
     if (r < 0)
