@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "dmio-log.h"
 #include "log-sink.h"
+#include "sync.h"
 
 static _Atomic (log_sink_fn) sink;
 
@@ -40,19 +42,92 @@ dmio_set_log (dmio_log_fn fn)
   log_sink_set (fn != NULL ? log_to_program : NULL);
 }
 
+/*----- repetitions -----------------------------------------------------*/
+
+/* A disk that fails may be told of a thousand times a second.  Kinds share
+ * slots: one that takes another's place is counted anew, so it says a little
+ * more, never less.
+ */
+#define LIMIT_SLOTS 64
+
+struct limit {
+  const char *format; /* of the kind that has the slot */
+  uint64_t since_ns;
+  unsigned passed, left_out;
+};
+
+static struct mutex limit_lock = MUTEX_INITIALIZER; /* a leaf */
+static unsigned limit_max;
+static uint64_t limit_per_ns;
+static struct limit limits[LIMIT_SLOTS];
+
+/* What is to be done with a message. */
+struct verdict {
+  bool may_pass;
+  bool is_last;      /* for some time */
+  unsigned left_out; /* so many before it */
+};
+
+static struct verdict
+judge (const char *format)
+{
+  struct limit *l = &limits[(uintptr_t) format / 8 % LIMIT_SLOTS];
+  struct verdict verdict = { .may_pass = true };
+  uint64_t now;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&limit_lock);
+  if (limit_max == 0)
+    return verdict;
+  now = clock_now_ns ();
+  if (l->format != format || now - l->since_ns >= limit_per_ns) {
+    if (l->format == format)
+      verdict.left_out = l->left_out;
+    *l = (struct limit){ .format = format, .since_ns = now };
+  }
+  if (l->passed == limit_max) {
+    l->left_out++;
+    verdict.may_pass = false;
+    return verdict;
+  }
+  verdict.is_last = ++l->passed == limit_max;
+  return verdict;
+}
+
+void
+log_sink_limit (unsigned max, uint64_t per_ns)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&limit_lock);
+  limit_max = max;
+  limit_per_ns = per_ns;
+  memset (limits, 0, sizeof limits);
+}
+
 void
 log_message (enum log_level level, const char *format, ...)
 {
   log_sink_fn fn = atomic_load (&sink);
+  struct verdict verdict = { .may_pass = true };
   char message[LOG_MESSAGE_BYTES];
   va_list args;
 
   if (fn == NULL)
     return;
+  if (level >= LOG_LEVEL_WARNING)
+    verdict = judge (format);
+  if (!verdict.may_pass)
+    return;
+  if (verdict.left_out > 0) {
+    (void) snprintf (message, sizeof message,
+                     "%u messages like the next one were left out",
+                     verdict.left_out);
+    fn (level, message);
+  }
   va_start (args, format);
   (void) vsnprintf (message, sizeof message, format, args);
   va_end (args);
   fn (level, message);
+  if (verdict.is_last)
+    fn (level, "more like the last one are left out for some time");
 }
 
 const char *

@@ -9,6 +9,8 @@
 #ifndef DMIO_LOG_SINK_H
 #define DMIO_LOG_SINK_H
 
+#include <stdint.h>
+
 /* As those of dmio-log.h, which are the program's names for them. */
 enum log_level {
   LOG_LEVEL_DEBUG,   /* of interest to developers */
@@ -26,6 +28,12 @@ typedef void (*log_sink_fn) (enum log_level level, const char *message);
  * with locks held: it must not call back.  Set it before threads start.
  */
 void log_sink_set (log_sink_fn fn);
+
+/* Of warnings and errors of the same kind (the same format), let MAX pass in
+ * PER_NS, and tell how many were left out when there is one again after that.
+ * 0: all pass, as at the beginning.
+ */
+void log_sink_limit (unsigned max, uint64_t per_ns);
 
 /* Format a message and hand it to the sink.  Thread-safe. */
 void log_message (enum log_level level, const char *format, ...)

@@ -40,6 +40,10 @@
 /* One extents answer covers no more: nbdkit before 1.44 aborts at 4 GiB. */
 #define MAX_EXTENTS_BYTES (UINT64_C (1) << 30)
 
+/* So many messages of a kind are enough. */
+#define MESSAGES_MAX 20
+#define MESSAGES_PER_NS (60 * NS_PER_SECOND)
+
 static struct volume_spec spec;
 static struct volume *volume;
 static struct control *control; /* NULL: there is no socket */
@@ -147,6 +151,7 @@ static int
 dm_after_fork (void)
 {
   atomic_store (&is_serving, true);
+  log_sink_limit (MESSAGES_MAX, MESSAGES_PER_NS);
   if (control != NULL) {
     int r = control_start (control);
 

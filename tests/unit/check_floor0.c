@@ -333,6 +333,71 @@ START_TEST (log_reaches_the_program)
 }
 END_TEST
 
+static unsigned messages_noted;
+static char all_notes[4096];
+
+static void
+note_all (enum log_level level, const char *message)
+{
+  size_t n = strlen (all_notes);
+
+  (void) level;
+  messages_noted++;
+  (void) snprintf (all_notes + n, sizeof all_notes - n, "%s\n", message);
+}
+
+/* One kind is cut off, others are not, and what was left out is told. */
+START_TEST (repeated_messages_are_limited)
+{
+  unsigned i;
+
+  log_sink_set (note_all);
+  for (i = 0; i < 50; ++i)
+    log_error ("before %u", i);
+  ck_assert_uint_eq (messages_noted, 50);
+
+  messages_noted = 0;
+  all_notes[0] = '\0';
+  log_sink_limit (3, 3600 * NS_PER_SECOND);
+  for (i = 0; i < 10; ++i)
+    log_error ("kind %u", i);
+  log_info ("asked for");
+  log_warning ("another kind");
+  ck_assert_str_eq (all_notes,
+                    "kind 0\nkind 1\nkind 2\n"
+                    "more like the last one are left out for some time\n"
+                    "asked for\nanother kind\n");
+
+  /* Time is over at once. */
+  log_sink_limit (1, 3600 * NS_PER_SECOND);
+  for (i = 0; i < 3; ++i) {
+    messages_noted = 0;
+    log_error ("again");
+    ck_assert_uint_eq (messages_noted, i == 0 ? 2 : 0);
+  }
+  log_sink_limit (0, 0);
+  for (i = 0; i < 3; ++i)
+    log_error ("again");
+  ck_assert_uint_eq (messages_noted, 3);
+  log_sink_set (NULL);
+}
+END_TEST
+
+/* When the time is over they come again, and how many were missed. */
+START_TEST (messages_that_were_left_out_are_counted)
+{
+  log_sink_set (note_all);
+  log_sink_limit (1, NS_PER_SECOND / 10);
+  while (strstr (all_notes,
+                 " messages like the next one were left out\nkind") == NULL) {
+    all_notes[0] = '\0';
+    log_error ("kind");
+  }
+  log_sink_limit (0, 0);
+  log_sink_set (NULL);
+}
+END_TEST
+
 START_TEST (log_quotes_the_ends)
 {
   char text[LOG_QUOTE_BYTES + 1], buffer[LOG_QUOTE_BYTES];
@@ -668,6 +733,8 @@ main (void)
     clock_formats,
     log_reaches_the_sink,
     log_reaches_the_program,
+    repeated_messages_are_limited,
+    messages_that_were_left_out_are_counted,
     log_quotes_the_ends,
     errno_has_text,
     threads_exclude_each_other,
