@@ -85,6 +85,12 @@ uint64_t verb_number (const struct verb *verb, const struct verb_values *values,
 int run_call (struct ctl *ctl, const struct verb *verb,
               const struct verb_values *values);
 
+int run_rollback (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values);
+
+/* What "wait idle" does, however long it takes. */
+int wait_until_idle (struct ctl *ctl);
+
 /* The verbs with files of their own. */
 int run_status (struct ctl *ctl, const struct verb *verb,
                 const struct verb_values *values);

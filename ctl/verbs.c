@@ -125,6 +125,22 @@ const struct verb verbs[] = {
     .run = run_call,
   },
   {
+    .name = "snapshot rollback",
+    .method = "snapshot.rollback",
+    .text = "roll the volume back to its newest snapshot",
+    .more = "What was written since is lost; the volume shows the snapshot at "
+            "once. Its chunks are\nmoved in the background, then it is gone.",
+    .args = { NAME_ARG,
+              { .name = "--force",
+                .type = ARG_FLAG,
+                .param = "force",
+                .text = "even if clients have it open, who then get errors" },
+              { .name = "--wait",
+                .type = ARG_FLAG,
+                .text = "wait until all chunks are moved" } },
+    .run = run_rollback,
+  },
+  {
     .name = "diff",
     .method = "diff",
     .text = "print what has changed from snapshot A to snapshot B",
@@ -422,4 +438,15 @@ run_call (struct ctl *ctl, const struct verb *verb,
   }
   json_decref (result);
   return EXIT_DONE;
+}
+
+int
+run_rollback (struct ctl *ctl, const struct verb *verb,
+              const struct verb_values *values)
+{
+  int r = run_call (ctl, verb, values);
+
+  if (r == EXIT_DONE && verb_value (verb, values, "--wait") != NULL)
+    r = wait_until_idle (ctl);
+  return r;
 }

@@ -147,6 +147,19 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
   return progress == REACHED ? EXIT_DONE : EXIT_DEGRADED;
 }
 
+static int
+subscribe_and_wait (struct ctl *ctl,
+                    enum progress (*look) (const json_t *status),
+                    uint64_t deadline_ns)
+{
+  json_t *result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
+
+  if (result == NULL)
+    return EXIT_FAILED;
+  json_decref (result);
+  return wait_for (ctl, look, deadline_ns);
+}
+
 int
 run_wait (struct ctl *ctl, const struct verb *verb,
           const struct verb_values *values)
@@ -154,7 +167,6 @@ run_wait (struct ctl *ctl, const struct verb *verb,
   const char *what = verb_value (verb, values, "sync|idle");
   uint64_t seconds = verb_number (verb, values, "--timeout", UINT64_MAX);
   uint64_t deadline_ns = UINT64_MAX;
-  json_t *result;
 
   if (strcmp (what, "sync") != 0 && strcmp (what, "idle") != 0) {
     (void) ctl_error ("wait: '%s' is nothing to wait for; say sync or idle",
@@ -163,11 +175,14 @@ run_wait (struct ctl *ctl, const struct verb *verb,
   }
   if (seconds < UINT32_MAX)
     deadline_ns = clock_now_ns () + seconds * NS_PER_SECOND;
-  result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
-  if (result == NULL)
-    return EXIT_FAILED;
-  json_decref (result);
-  return wait_for (ctl, what[0] == 's' ? is_in_sync : is_idle, deadline_ns);
+  return subscribe_and_wait (ctl, what[0] == 's' ? is_in_sync : is_idle,
+                             deadline_ns);
+}
+
+int
+wait_until_idle (struct ctl *ctl)
+{
+  return subscribe_and_wait (ctl, is_idle, UINT64_MAX);
 }
 
 /*----- events ----------------------------------------------------------*/

@@ -66,6 +66,8 @@ int call_snapshot_remove (void *context, const json_t *params,
                           struct rpc_result *result);
 int call_snapshot_rename (void *context, const json_t *params,
                           struct rpc_result *result);
+int call_snapshot_rollback (void *context, const json_t *params,
+                            struct rpc_result *result);
 int call_leg_add (void *context, const json_t *params,
                   struct rpc_result *result);
 int call_leg_fail (void *context, const json_t *params,

@@ -92,6 +92,22 @@ call_snapshot_rename (void *context, const json_t *params,
   return answer (result, r, &why, "snapshot %s: renamed to %s", name, new_name);
 }
 
+int
+call_snapshot_rollback (void *context, const json_t *params,
+                        struct rpc_result *result)
+{
+  const char *name = rpc_string (params, "name", "");
+  unsigned flags = rpc_bool (params, "force", false) ? VOLUME_SNAPSHOT_FORCE
+                                                     : 0;
+  struct volume_why why = { "" };
+  int r = volume_snapshot_rollback (volume_of (context), name, flags, &why);
+
+  return answer (result, r, &why,
+                 "snapshot %s: the volume is rolled back to it; its chunks are "
+                 "moved in the background",
+                 name);
+}
+
 /*----- legs ------------------------------------------------------------*/
 
 /* A number that is too large for a leg is none either. */

@@ -228,6 +228,16 @@ const struct rpc_method control_methods[] = {
     .call = call_snapshot_rename,
   },
   {
+    .name = "snapshot.rollback",
+    .text = "Roll the volume back to its newest snapshot; what was written "
+            "since is lost.",
+    .params = { { "name", RPC_STRING, true, "its name" },
+                { "force", RPC_BOOL, false,
+                  "even if clients have it open, who then get errors" } },
+    .may_block = true,
+    .call = call_snapshot_rollback,
+  },
+  {
     .name = "status",
     .text = "Tell the state of the volume, its legs and its snapshots.",
     .call = call_status,

@@ -129,3 +129,30 @@ diff "$TMP/out" <(for ((i = 0; i < 1100; i++)); do
   echo "$((i * 8192)) 4096"
 done) >&2 || fail "other extents"
 stop_nbdkit many
+
+# Back to the newest snapshot: seen at once, and moved in the background.
+fill "$TMP/back.img" 8M 1
+start_control back "$TMP/back.img" meta="$TMP/back.d"
+follow back
+back () { expect "$1" -s "$(control back)" "${@:2}"; }
+"$(helper nbd-io)" "$(uri back)" 'write 0 1M 2' flush
+cp "$TMP/back.img" "$TMP/then.img"
+back 0 snapshot create older
+back 0 snapshot create good --chunk-size 4K
+"$(helper nbd-io)" "$(uri back)" 'write 512K 2M 3' flush
+back 1 snapshot rollback older
+told '^dmnbd: .*newer'
+back 1 snapshot rollback sunday
+told 'none of that name'
+back 2 snapshot rollback
+back 0 snapshot rollback good --wait
+told '^snapshot good: the volume is rolled back to it'
+"$(helper nbd-io)" "$(uri back)" "match $TMP/then.img"
+wait_event back '"snapshot.merging","name":"good"'
+wait_event back '"snapshot.merged","name":"good"'
+back 0 --json snapshot list
+test "$(value 0.name)" = older
+! value 1.name >/dev/null || fail "the snapshot is still there"
+"$(helper nbd-io)" "$(uri back older)" "match $TMP/then.img"
+stop_nbdkit back
+same "$TMP/back.img" "$TMP/then.img"
