@@ -268,6 +268,13 @@ run_hold (void *arg)
   range_lock_acquire (holder->lock, &holder->hold, 0, 1);
 }
 
+static unsigned
+count_waiting (struct range_lock *rl)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&rl->lock);
+  return rl->waiting;
+}
+
 /* Roll back to "a", and hold the first sector before a chunk is merged: who
  * wants it has to come while the roll-back still waits.
  */
@@ -285,7 +292,7 @@ roll_back_and_hold (struct volume_test *t, struct holder *holder)
   wait_until (range_lock_is_wanted (holder->lock, 0, 1));
   ck_assert_int_eq (thread_start (&holder->thread, "holder", run_hold, holder),
                     0);
-  wait_until (holder->lock->waiting == 2);
+  wait_until (count_waiting (holder->lock) == 2);
   range_lock_release (holder->lock, &last);
   thread_join (&roller.thread);
   ck_assert_int_eq (roller.result, 0);
