@@ -110,6 +110,10 @@ int run_methods (struct ctl *ctl, const struct verb *verb,
                  const struct verb_values *values);
 int run_metrics (struct ctl *ctl, const struct verb *verb,
                  const struct verb_values *values);
+int run_attach (struct ctl *ctl, const struct verb *verb,
+                const struct verb_values *values);
+int run_detach (struct ctl *ctl, const struct verb *verb,
+                const struct verb_values *values);
 int run_cow_info (struct ctl *ctl, const struct verb *verb,
                   const struct verb_values *values);
 int run_cow_check (struct ctl *ctl, const struct verb *verb,

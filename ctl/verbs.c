@@ -41,6 +41,10 @@
     .name = "SPEC", .type = ARG_PATH, .param = "spec", \
     .text = "a file, a block device or an NBD URI" \
   }
+#define DEVICE_ARG \
+  { \
+    .name = "DEVICE", .type = ARG_STRING, .text = "such as /dev/nbd0" \
+  }
 #define NAME_ARG \
   { \
     .name = "NAME", .type = ARG_STRING, .param = "name", \
@@ -285,6 +289,39 @@ const struct verb verbs[] = {
     .method = "methods",
     .text = "list what the control socket can be asked",
     .run = run_methods,
+  },
+  {
+    .name = "attach",
+    .text =
+      "make an export a block device, and keep it when the server restarts",
+    .more = "Stays in the background until the device is detached. While the "
+            "server is gone,\nrequests wait; when it is back they go on. The "
+            "URI is one of nbd:// or\nnbd+unix://; needs root, and 'modprobe "
+            "nbd'.",
+    .args = { DEVICE_ARG,
+              { .name = "URI",
+                .type = ARG_STRING,
+                .text = "the export, such as nbd+unix:///?socket=vol.sock" },
+              { .name = "--hold",
+                .value = "SECONDS",
+                .type = ARG_SECONDS,
+                .text = "requests wait so long for the server (default 600)" },
+              { .name = "--timeout",
+                .value = "SECONDS",
+                .type = ARG_SECONDS,
+                .text = "one without an answer for so long is sent again "
+                        "(default 30)" },
+              { .name = "--foreground",
+                .type = ARG_FLAG,
+                .text = "do not go into the background" } },
+    .run = run_attach,
+  },
+  {
+    .name = "detach",
+    .text = "end a block device that attach has made",
+    .more = "What is cached is written first; it must not be mounted.",
+    .args = { DEVICE_ARG },
+    .run = run_detach,
   },
   {
     .name = "cow info",

@@ -40,6 +40,18 @@ wrong 'cow info: --origin-size: .1Q. is not a size' cow info a \
   --origin-size 1Q
 wrong "cow info: 'b' is too much" cow info a b
 
+wrong 'attach: URI is missing' attach /dev/nbd0
+for device in /dev/sda nbd /dev/nbdx /dev/nbd0p1 /dev/nbd99999999999; do
+  expect 2 attach "$device" nbd://localhost
+  told 'is no nbd device; give one such as /dev/nbd0'
+  expect 2 detach "$device"
+done
+expect 2 attach /dev/nbd0 nbd://localhost --timeout 0
+if test ! -e /sys/module/nbd; then
+  expect 1 attach /dev/nbd0 nbd://localhost
+  told 'the kernel has no nbd|cannot be asked'
+fi
+
 expect 2 -s "$TMP/s" wait monday
 told 'say sync or idle'
 

@@ -24,7 +24,7 @@ version=$2
 build=$3
 output=$4
 plugin=${DM_PLUGIN:-$build/plugin/.libs/nbdkit-dm-plugin.so}
-programs=("$build"/{ctl/dmnbd,tests/guest/{fs-load,nbd-hold}})
+programs=("$build"/{ctl/dmnbd,tests/guest/fs-load})
 
 here=$(cd "$(dirname "$0")" && pwd)
 golden=$(cd "$here/../golden" && pwd)

@@ -4,7 +4,7 @@
 # Files are written, synced and put on a list, and a load does all else that can
 # be done to files.  The server is killed in the middle of it, several times,
 # and started again: the kernel holds the requests meanwhile, gets a new
-# connection, and sends them again (nbd-hold.c).  Nobody above may meet an
+# connection, and sends them again (dmnbd attach).  Nobody above may meet an
 # error: what was synced is there, the file system has no error, and the kernel
 # has seen none.
 
@@ -49,8 +49,7 @@ start ()
 truncate -s 32M a.img b.img
 start sync=none
 # More seconds than the machine can be slow.
-nbd-hold 0 "$(uri)" 300 &
-holder=$!
+dmnbd attach /dev/nbd0 "$(uri)" --hold 300 --timeout 5
 attached+=(/dev/nbd0)
 until_true "/dev/nbd0 has a size" has_size /dev/nbd0
 mkfs.ext4 -q -F /dev/nbd0
@@ -92,12 +91,13 @@ for n in 1 2; do
       fail "what was synced: $(cat difference)"
   done < "synced.$n"
 done
+! dmnbd detach /dev/nbd0 2> busy || fail "a mounted device was detached"
+grep -q 'unmount it first' busy || fail "detach: $(cat busy)"
 umount vol
 dmnbd -s control wait sync --timeout 120 > wait.log
-# The holder goes first, or it would attach it again.
-kill "$holder"
-wait "$holder" || true
-detach /dev/nbd0
+dmnbd detach /dev/nbd0
+until_true "/dev/nbd0 is free" is_free /dev/nbd0
+attached=()
 stop_server
 same a.img b.img "the legs"
 if dmesg | grep -E 'I/O error|EXT4-fs (error|warning)' > errors; then
