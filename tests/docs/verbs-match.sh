@@ -136,7 +136,7 @@ grep -Eq '^control=' < <("$NBDKIT" "$DM_PLUGIN" --help) ||
   fail "nbdkit would not complete control="
 
 if command -v mandoc >/dev/null; then
-  (cd "$man" && mandoc -T lint -W style ./*.[157]) >&2 ||
+  (cd "$man" && mandoc -T lint -W warning ./*.[157]) >&2 ||
     fail "mandoc complains"
 fi
 
