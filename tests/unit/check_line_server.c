@@ -19,6 +19,7 @@
 
 #include "bits.h"
 #include "clock.h"
+#include "fault-alloc.h"
 #include "line-server.h"
 #include "target-test.h"
 
@@ -700,6 +701,63 @@ START_TEST (long_paths)
 }
 END_TEST
 
+/* Nothing is left of what could not be made. */
+START_TEST (fails_at_every_allocation)
+{
+  struct rig rig;
+  unsigned k, failed;
+  int r;
+
+  for (k = 0;; ++k) {
+    rig_create (&rig);
+    fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
+    r = line_server_create (rig.path, &ops, &rig, &rig.server);
+    failed = fault_alloc_stop ();
+    if (failed == 0)
+      break;
+    ck_assert_int_eq (r, -ENOMEM);
+    ck_assert_int_eq (rmdir (rig.folder), 0);
+    must (mkdir (rig.folder, 0700) == 0);
+    rig_destroy (&rig);
+  }
+  ck_assert_int_eq (r, 0);
+  ck_assert_uint_ge (k, 1);
+  fault_alloc_fail_once (FAULT_ALLOC_THREADS, 0);
+  ck_assert_int_eq (line_server_start (rig.server), -EAGAIN);
+  ck_assert_uint_eq (fault_alloc_stop (), 1);
+  ck_assert_int_eq (line_server_start (rig.server), 0);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A client for whom there is no memory is turned away, those that are there
+ * are served.
+ */
+START_TEST (want_of_memory_ends_one_client)
+{
+  struct rig rig;
+  char said[16] = "";
+  int first, second;
+  ssize_t n;
+
+  rig_start (&rig);
+  first = client (&rig);
+  say (first, "one\n");
+  hear (first, "one\n");
+  fault_alloc_fail_from (FAULT_ALLOC_MEMORY, 0);
+  second = client (&rig);
+  n = recv (second, said, 9, MSG_WAITALL);
+  ck_assert_uint_eq (fault_alloc_stop (), 1); /* Check itself needs memory */
+  ck_assert_int_eq (n, 9);
+  ck_assert_str_eq (said, "too many\n");
+  hear_end (second);
+  say (first, "two\n");
+  hear (first, "two\n");
+  close (first);
+  rig_destroy (&rig);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -721,6 +779,8 @@ main (void)
     a_dead_socket_is_replaced,
     another_ones_socket_stays,
     long_paths,
+    fails_at_every_allocation,
+    want_of_memory_ends_one_client,
     NULL,
   };
 
