@@ -365,6 +365,30 @@ kernel_gives_back ()
   losetup -D
 }
 
+# kernel_merges ORIGIN COW CHUNK-SECTORS: the kernel merges the store on device
+# COW into device ORIGIN, as far as it can.  Leaves the status in
+# $kernel_status.
+kernel_merges ()
+{
+  dmsetup create merge --table \
+    "0 $(blockdev --getsz "$1") snapshot-merge $1 $2 P $3"
+  until_true "the kernel has merged" has_merged
+  dmsetup remove merge
+  say "kernel: merged: $kernel_status"
+}
+
+# The kernel is through, or has given up.
+has_merged ()
+{
+  kernel_status=$(dmsetup status merge)
+  kernel_status=${kernel_status#* * * }
+  case $kernel_status in
+    "Merge failed") return 0 ;;
+    # All that is allocated is metadata.
+    *) [ "${kernel_status%%/*}" = "${kernel_status##* }" ] ;;
+  esac
+}
+
 # store_status EXCEPTIONS CHUNK-SECTORS COW: the status line which the kernel
 # must show for a store with so many exceptions, allocated in order.
 store_status ()

@@ -43,6 +43,8 @@ chain-stacked+flip-newest        the kernel's stack
 kernel-writes-store+flip-cow     again ours: the snapshot
 leg-fails+flip-survivor          is not content
 block-legs+flip-leg              the second leg
+roll-back+flip-ours              finished by the kernel
+roll-back+flip-kernels           the snapshot that the kernel has merged a part
 store-sizes+flip-ours            the kernel's view
 store-sizes+flip-kernels         our view
 store-sizes+flip-before-merge    merged by the kernel

@@ -147,25 +147,9 @@ merge ()
   cow=$(losetup -f --show "$2")
   origin_table "$origin" "$3" > table
   dmsetup create base table
-  dmsetup create merge --table \
-    "0 $((size / 512)) snapshot-merge /dev/mapper/base $cow P $sectors"
-  until_true "the kernel has merged" has_merged
-  dmsetup remove merge
+  kernel_merges /dev/mapper/base "$cow" "$sectors"
   dmsetup remove base
   losetup -D
-  say "kernel: merged into $1: $kernel_status"
-}
-
-# The kernel is through, or has given up.
-has_merged ()
-{
-  kernel_status=$(dmsetup status merge)
-  kernel_status=${kernel_status#* * * }
-  case $kernel_status in
-    "Merge failed") return 0 ;;
-    # All that is allocated is metadata.
-    *) [ "${kernel_status%%/*}" = "${kernel_status##* }" ] ;;
-  esac
 }
 
 # merges_whole ORIGIN COW: it must come to the end, and ORIGIN must be the
