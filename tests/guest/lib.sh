@@ -55,6 +55,13 @@ take_down ()
   trap '' TERM
   set +e
   cd /
+  # Without a server, whoever uses its devices would wait for ever.
+  if [ -z "$server_pid" ]; then
+    for i in "${attached[@]}"; do
+      nbd-client -d "$i" >/dev/null
+    done
+    attached=()
+  fi
   for pid in $(jobs -p); do
     if [ "$pid" != "$server_pid" ]; then
       kill "$pid" && wait "$pid"
