@@ -294,5 +294,6 @@ steady cpu_us_per_request none snapshot - -
 create held_p99_ms live - <= 10
 load bytes_per_exception random - <= 16
 load seconds random - - -
+load cpu_seconds random - - -
 TARGETS
 report

@@ -182,11 +182,12 @@ load_store (const char *name)
   struct exception_table *table;
   struct exception_store *store;
   struct block_device *bdev;
-  double memory, began, took;
+  double memory, began, took, cpu;
   int r;
 
   malloc_trim (0);
   memory = resident_bytes ();
+  cpu = cpu_seconds ();
   began = seconds_now ();
   bdev = open_device (name);
   r = exception_table_create (origin_chunks, &table);
@@ -195,11 +196,13 @@ load_store (const char *name)
   if (r == 0)
     r = exception_store_load (store, insert, table);
   took = seconds_now () - began;
+  cpu = cpu_seconds () - cpu;
   memory = resident_bytes () - memory;
   if (r < 0)
     die ("%s: cannot be loaded: %s", name, strerror (-r));
   check_table (table);
   printf ("seconds %.3f\n", took);
+  printf ("cpu_seconds %.3f\n", cpu);
   printf ("bytes_per_exception %.2f\n", memory / num_exceptions);
   exception_store_close (store);
   exception_table_destroy (table);
