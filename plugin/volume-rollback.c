@@ -215,6 +215,15 @@ roll_back_locked (struct volume *v, const char *name, unsigned index,
     volume_device_show (v, d);
     return volume_why (why, r, "snapshot %s: %s", name, errno_text (r));
   }
+  /* What its clients have written to it becomes the volume's, durably. */
+  r = target_flush (snapshot_target (plan.snapshot));
+  if (r < 0) {
+    snapshot_origin_destroy (plan.origin);
+    merge_destroy (plan.merge);
+    volume_device_show (v, d);
+    return volume_why (why, r, "snapshot %s: its store cannot be flushed: %s",
+                       name, errno_text (r));
+  }
   range_lock_acquire (&volume->range_lock, gate, 0, volume->target->sectors);
   r = check (v, name, index, why); /* nothing changes any more */
   if (r == 0)
