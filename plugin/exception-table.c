@@ -41,6 +41,7 @@ struct exception_table {
   uint64_t chunk_count;
   uint64_t exception_count;
   uint64_t group_count;
+  bool has_groups; /* there are some, or have been */
   struct group **groups;
 };
 
@@ -101,7 +102,8 @@ exception_table_destroy (struct exception_table *table)
 
   if (table == NULL)
     return;
-  if (table->exception_count > 0)
+  /* Of a large device without any, they are not even looked at. */
+  if (table->has_groups)
     for (i = 0; i < table->group_count; ++i)
       free (table->groups[i]);
   free (table->groups);
@@ -162,6 +164,7 @@ exception_table_insert (struct exception_table *table, uint64_t old_chunk,
   slot = &table->groups[old_chunk >> GROUP_SHIFT];
   if (grow_group (slot) < 0)
     return -ENOMEM;
+  table->has_groups = true;
   g = *slot;
 
   at = runs_up_to (g, low);

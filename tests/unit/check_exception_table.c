@@ -104,6 +104,24 @@ END_TEST
  * runs join to the left, to the right and on both sides.
  */
 /* Remove runs, from their ends on, and put others in. */
+/* Of a table that is empty again nothing is left behind: for the address
+ * sanitizer to see.
+ */
+START_TEST (all_that_was_there_is_removed)
+{
+  struct exception_table *table;
+  unsigned i;
+
+  ck_assert_int_eq (exception_table_create (10000, &table), 0);
+  for (i = 0; i < 10000; i += 100)
+    ck_assert_int_eq (exception_table_insert (table, i, 2 + i), 0);
+  for (i = 0; i < 10000; i += 100)
+    exception_table_remove (table, i);
+  ck_assert_uint_eq (exception_table_count (table), 0);
+  exception_table_destroy (table);
+}
+END_TEST
+
 START_TEST (what_is_removed_is_gone)
 {
   struct chance chance = chance_begin ("what_is_removed_is_gone");
@@ -303,6 +321,7 @@ main (void)
 {
   const TTest *const tests[] = {
     random_tables_are_as_the_model,
+    all_that_was_there_is_removed,
     what_is_removed_is_gone,
     neighbours_join_in_any_order,
     only_rising_neighbours_are_a_run,
