@@ -74,6 +74,30 @@ sync_parent (struct meta_dir *dir)
   return r;
 }
 
+static int
+sync_dir (struct meta_dir *dir)
+{
+  return fsync (dir->fd) == -1 ? -errno : 0;
+}
+
+/* What is seen in a folder is there after a power failure, too: the program
+ * that was killed in the middle of a change may have left it without that.
+ */
+static int
+settle (struct meta_dir *dir)
+{
+  int r;
+
+  if (dir->is_read_only)
+    return 0;
+  r = sync_dir (dir);
+  if (r < 0)
+    return r;
+  /* Where the folder above cannot be read the user has made this one. */
+  r = sync_parent (dir);
+  return r == -EACCES ? 0 : r;
+}
+
 int
 meta_dir_open (const char *path, struct meta_dir **dir)
 {
@@ -82,11 +106,8 @@ meta_dir_open (const char *path, struct meta_dir **dir)
 
   if (r < 0)
     return r;
-  /* A start that was killed may have made it, and not come to this.  Where
-   * the folder above cannot be read the user has made it.
-   */
-  r = d->is_read_only ? 0 : sync_parent (d);
-  if (r < 0 && r != -EACCES) {
+  r = settle (d);
+  if (r < 0) {
     meta_dir_close (d);
     return r;
   }
@@ -230,12 +251,6 @@ write_all (int fd, const char *text, size_t length)
     length -= (size_t) n;
   }
   return 0;
-}
-
-static int
-sync_dir (struct meta_dir *dir)
-{
-  return fsync (dir->fd) == -1 ? -errno : 0;
 }
 
 int

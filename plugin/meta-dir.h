@@ -15,9 +15,9 @@
 
 struct meta_dir;
 
-/* Open the folder PATH and lock it for as long as it is open.  Errors:
- * -ENOENT (it is absent), -EBUSY (another server has it), -ENOTDIR,
- * -EACCES ...
+/* Open the folder PATH and lock it for as long as it is open.  What is in it
+ * has been made durable, if it can be written.  Errors: -ENOENT (it is
+ * absent), -EBUSY (another server has it), -ENOTDIR, -EACCES ...
  */
 int meta_dir_open (const char *path, struct meta_dir **dir);
 

@@ -26,11 +26,17 @@ void sim_files_end (void);
 /* One in so many calls that change something fails; 0: none. */
 void sim_files_set_faults (unsigned one_in);
 
+/* While one only looks at the files nothing becomes durable. */
+void sim_files_only_look (bool is_on);
+
 /* Calls that have failed for that, since the program began. */
 extern uint64_t sim_files_failed;
 
 /* Called with each disk that comes into being. */
 void sim_files_on_new_disk (void (*fn) (struct sim_disk *disk));
+
+/* Make a folder, durably. */
+void sim_files_add_folder (const char *path);
 
 /* Put a file that is a disk there, durably; take one away. */
 struct sim_disk *sim_files_add_disk (const char *path, sector_t sectors);

@@ -277,6 +277,19 @@ sim_files_on_new_disk (void (*fn) (struct sim_disk *disk))
   on_new_disk = fn;
 }
 
+void
+sim_files_add_folder (const char *path)
+{
+  struct node *parent, *node;
+  const char *name;
+
+  (void) tree_find_below (root, path, &parent, &name);
+  node = node_new (name, true);
+  node->parent = parent;
+  folder_change (parent, name, node, "");
+  folder_sync (parent->folder);
+}
+
 struct sim_disk *
 sim_files_add_disk (const char *path, sector_t sectors)
 {

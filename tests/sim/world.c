@@ -374,7 +374,10 @@ world_visit_grave (void)
          sim_disk_sectors (sim_files_disk (path)) == 0))
       sim_files_remove (path);
   }
+  /* What this opens stays as durable as it is. */
+  sim_files_only_look (true);
   r = meta_dir_open (WORLD_META, &dir);
+  sim_files_only_look (false);
   if (r == -ENOENT)
     return NULL;
   if (r < 0)
@@ -727,6 +730,7 @@ world_begin (void)
   model_reset ();
   memset (&now, 0, sizeof now);
   sim_files_begin ();
+  sim_files_add_folder (WORLD_ABOVE_META);
   meet_legs (NULL);
   now.clients.plugin = plugin_init ();
   now.clients.units = plan.sectors * (SECTOR_SIZE / MODEL_UNIT_BYTES);

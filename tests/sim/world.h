@@ -19,7 +19,9 @@
 #include "manifest.h"
 #include "model.h"
 
-#define WORLD_META "/sim/meta"
+/* Not in the folder of the legs: nothing else flushes the one above it. */
+#define WORLD_ABOVE_META "/sim/var"
+#define WORLD_META WORLD_ABOVE_META "/meta"
 #define WORLD_NAME_BYTES 32
 #define WORLD_MAX_SNAPSHOTS 16
 
@@ -34,6 +36,7 @@ extern struct world_plan {
   bool has_snapshots;
   bool changes_legs; /* an administrator does */
   bool is_deep;      /* copy-on-write above all */
+  bool is_restless;  /* many short lives of a small volume */
   const char *read_policy;
   const char *on_cow_error;
   struct sim_disk_kind kind;
@@ -70,6 +73,7 @@ extern struct world {
   bool had_faults;                /* some life before or now */
   bool legs_may_fail;
   bool stores_may_fail;
+  char doomed[WORLD_NAME_BYTES]; /* the one leg that fails, if there is */
   enum sim_crash crash; /* how the next one is */
   unsigned leg_count;   /* on the next command line, and their names */
   char legs[MIRROR_MAX_LEGS][WORLD_NAME_BYTES];

@@ -390,6 +390,32 @@ START_TEST (a_file_is_removed_durably)
 }
 END_TEST
 
+/* What a killed program has renamed, and not flushed, is believed by nobody
+ * before it is durable.
+ */
+START_TEST (what_is_found_is_made_durable)
+{
+  struct meta_dir *dir = NULL;
+  struct meta_test t;
+  int fail;
+
+  meta_test_create (&t);
+  meta_dir_close (meta_test_open (&t));
+  watch_calls (-1);
+  ck_assert_int_eq (meta_dir_open (t.path, &dir), 0);
+  ck_assert_str_eq (calls_text, "fsync dir, fsync dir");
+  meta_dir_close (dir);
+  for (fail = 0; fail < 2; ++fail) {
+    watch_calls (fail);
+    ck_assert_int_eq (meta_dir_open (t.path, &dir), -EIO);
+  }
+  watch_calls (-1);
+  dir = meta_test_open (&t);
+  meta_dir_close (dir);
+  meta_test_destroy (&t);
+}
+END_TEST
+
 START_TEST (want_of_memory_is_told)
 {
   struct meta_dir *dir = NULL;
@@ -426,6 +452,7 @@ main (void)
     a_full_disk_leaves_the_old_file,
     a_store_is_created_durably,
     a_file_is_removed_durably,
+    what_is_found_is_made_durable,
     want_of_memory_is_told,
     NULL,
   };
