@@ -7,6 +7,7 @@
 
 #include <config.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@
 #define MAX_CLIENTS 4
 #define WANTED_SNAPSHOTS 4
 #define MAX_DEEDS 60 /* of the administrator, in a life */
+#define MAX_RESTLESS_LIVES 14
 
 /*----- faults ----------------------------------------------------------*/
 
@@ -78,7 +80,15 @@ set_up_disk (struct sim_disk *disk)
   struct sim_disk_kind kind = plan.kind;
   bool may_fail = is_store (disk) ? now.stores_may_fail : now.legs_may_fail;
 
-  if (may_fail && !sim_one_in (3))
+  if (now.doomed[0] != '\0' && !is_store (disk)) {
+    if (strcmp (sim_disk_name (disk), now.doomed) == 0) {
+      faults.ops[SIM_WRITE].after = sim_below (1U << sim_below (6));
+      faults.ops[SIM_WRITE].count = SIM_FOR_EVER;
+    }
+    else if (sim_one_in (2))
+      faults.slow = 1U << sim_below (6);
+  }
+  else if (may_fail && !sim_one_in (3))
     choose_faults (&faults, sim_disk_sectors (disk));
   if (plan.slow > 0 && sim_one_in (2))
     faults.slow = plan.slow;
@@ -89,11 +99,28 @@ set_up_disk (struct sim_disk *disk)
   sim_disk_set_kind (disk, &kind);
 }
 
+/* The leg that the others are filled from, mostly. */
+static void
+doom_leg (void)
+{
+  const char *name = strrchr (now.primary, '/');
+
+  if (name == NULL || sim_one_in (4))
+    snprintf (now.doomed, sizeof now.doomed, "leg%u",
+              sim_below (plan.leg_count));
+  else
+    snprintf (now.doomed, sizeof now.doomed, "%s", name + 1);
+}
+
 static void
 choose_life_faults (bool has_faults)
 {
   now.legs_may_fail = now.stores_may_fail = now.has_faults = false;
+  now.doomed[0] = '\0';
   if (has_faults) {
+    /* One leg, from some write on, while the others are being filled. */
+    if (sim_one_in (4))
+      doom_leg ();
     now.legs_may_fail = sim_one_in (2);
     now.stores_may_fail = sim_one_in (2);
     now.has_faults = true;
@@ -256,6 +283,13 @@ run_clients (unsigned requests)
   w->zero_one_in = 2 + sim_below (10);
   w->fua_one_in = 2U << sim_below (4);
   w->unaligned_one_in = sim_one_in (2) ? 3 : 0;
+  if (plan.is_restless)
+    w->fua_one_in = 1 + sim_below (3);
+  if (now.doomed[0] != '\0') {
+    w->requests_left *= 3;
+    w->read_one_in = 1 + sim_below (2);
+    w->longest = MIN_OF (w->longest, 16);
+  }
   for (i = 0; i < count; ++i) {
     clients[i] = (struct client){ .world = w, .device = choose_device () };
     client_start (&clients[i]);
@@ -320,9 +354,10 @@ serve (unsigned requests, bool is_last)
 static void
 choose_crash (bool is_last)
 {
-  if (is_last || sim_one_in (4))
+  if (is_last || sim_one_in (plan.is_restless ? 10 : 4))
     return;
-  now.crash = sim_one_in (3) ? SIM_KILLED : SIM_POWER_FAILS;
+  now.crash = sim_one_in (plan.is_restless ? 2 : 3) ? SIM_KILLED
+                                                    : SIM_POWER_FAILS;
   sim_at_point (sim_points () + 1 + sim_below (32U << sim_below (8)),
                 world_crash);
 }
@@ -407,6 +442,13 @@ choose_plan (void)
     plan.slow = 1U << sim_below (8);
   if (sim_one_in (2))
     plan.clean_ns = UINT64_C (20000) << sim_below (10);
+  if (sim_one_in (8)) {
+    /* What a kill left unflushed is used, and then the power fails. */
+    plan.is_restless = true;
+    plan.is_deep = false;
+    plan.sectors = 8 + sim_below (16);
+    plan.cow_bytes = 0;
+  }
 }
 
 uint64_t
@@ -422,7 +464,8 @@ life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
   world_begin ();
   if (sim_one_in (2))
     world_add_legs ();
-  lives = 2 + sim_below (5);
+  lives = plan.is_restless ? 4 + sim_below (MAX_RESTLESS_LIVES - 3)
+                           : 2 + sim_below (5);
   for (i = 0; i < lives; ++i) {
     live (left, 1 + sim_below (2 * steps / lives), false);
     manifest_free (left);
