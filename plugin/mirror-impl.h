@@ -107,6 +107,7 @@ struct mirror {
   bool resync_is_now; /* the next try need not wait for its time */
   struct thread resync_thread;
   struct kcopyd_client *kcopyd;
+  atomic_uint copies_from[MIRROR_MAX_LEGS]; /* copies of regions, of each leg */
 
   /* Read repair; a leaf. */
   struct mutex repair_lock;
@@ -209,6 +210,12 @@ void mirror_wake_resync (struct mirror *m);
  * start, and when that has failed, the first in sync, from then on.
  */
 unsigned mirror_primary (struct mirror *m);
+
+/* The same, for the resync, which copies from it to other legs in sync; and
+ * the end of that.  If it fails meanwhile, its successor is not read before.
+ */
+unsigned mirror_hold_primary (struct mirror *m);
+void mirror_let_primary_go (struct mirror *m, unsigned leg);
 
 /* The slots that read, of the mirror's target. */
 int mirror_read (struct target *t, void *buffer, sector_t sector,

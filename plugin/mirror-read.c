@@ -5,6 +5,11 @@
  * only the primary, since legs may differ there, and a client that has seen
  * one answer must not see another.
  *
+ * Invariant:
+ * (1) while the resync copies from a primary to legs in sync, copies_from says
+ *     so, and that leg was the primary after it had been said: who finds
+ *     another primary after that finds the copy, too.
+ *
  * Model: Linux 6.1 drivers/md/dm-raid1.c: one leg is trusted where regions
  * are out of sync.  Differs: reads are spread.
  */
@@ -17,6 +22,59 @@
 #include "bits.h"
 #include "log-sink.h"
 #include "mirror-impl.h"
+
+/*----- the primary -----------------------------------------------------*/
+
+unsigned
+mirror_hold_primary (struct mirror *m)
+{
+  for (;;) {
+    unsigned primary = mirror_primary (m);
+
+    atomic_fetch_add (&m->copies_from[primary], 1);
+    if (mirror_primary (m) == primary) /* (1) */
+      return primary;
+    mirror_let_primary_go (m, primary);
+  }
+}
+
+void
+mirror_let_primary_go (struct mirror *m, unsigned leg)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  atomic_fetch_sub (&m->copies_from[leg], 1);
+  cond_broadcast (&m->resync_wake);
+}
+
+/* True if what is copied now may reach PRIMARY. */
+static bool
+is_copied_to (struct mirror *m, unsigned primary)
+{
+  unsigned i;
+
+  for (i = 0; i < m->leg_count; ++i)
+    if (i != primary && atomic_load (&m->copies_from[i]) > 0)
+      return true;
+  return false;
+}
+
+/* The primary, for who reads what it holds: while a region is still being
+ * copied from the one before, this waits, since the copy may reach it.
+ */
+static unsigned
+primary_to_read (struct mirror *m)
+{
+  unsigned primary = mirror_primary (m);
+
+  if (!is_copied_to (m, primary))
+    return primary;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
+  while (primary = mirror_primary (m), is_copied_to (m, primary))
+    cond_wait (&m->resync_wake, &m->resync_lock);
+  return primary;
+}
+
+/*----- reading ---------------------------------------------------------*/
 
 /* True if A should rather be read than B, which is not NO_LEG. */
 static bool
@@ -38,7 +96,7 @@ choose_leg (struct mirror *m, bool is_in_sync, unsigned long tried)
   unsigned count = m->leg_count, best = NO_LEG, i, start = 0;
 
   if (!is_in_sync) {
-    unsigned primary = mirror_primary (m);
+    unsigned primary = primary_to_read (m);
 
     return tried & 1UL << primary ? NO_LEG : primary;
   }
@@ -133,7 +191,7 @@ mirror_extent (struct target *t, sector_t sector, sector_t count,
   int r;
 
   do
-    leg = &m->legs[mirror_primary (m)];
+    leg = &m->legs[primary_to_read (m)];
   while (!leg_get_in_sync (m, leg));
   r = bdev_extent (leg->bdev, sector, count, extent);
   leg_put (m, leg);

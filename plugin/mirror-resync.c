@@ -13,6 +13,11 @@
  * The pace is that of regions: what is held back has not begun, for a region
  * that is being copied keeps writers out.
  *
+ * When the primary fails while a region is copied from it, the copy still
+ * goes on to the leg that is the primary then.  Nobody may see what was there
+ * before it, and then what comes: so who reads where legs in sync may differ
+ * waits until the copy has ended (mirror-read.c).
+ *
  * Locks: resync_lock is a leaf; the thread holds no lock while it copies.
  * Regions are held in rising order.
  */
@@ -80,6 +85,15 @@ struct pass {
   struct region_copy copies[RESYNC_COPIES];
 };
 
+/*----- copying ---------------------------------------------------------*/
+
+static void
+let_source_go (struct region_copy *copy)
+{
+  if (!copy->they_agree)
+    mirror_let_primary_go (copy->m, copy->source);
+}
+
 /* On kcopyd's thread. */
 static void
 region_copied (int read_err, unsigned write_err, void *context)
@@ -92,6 +106,7 @@ region_copied (int read_err, unsigned write_err, void *context)
    */
   if (read_err == 0 && write_err == 0) {
     region_hash_recovery_end (m->regions, copy->region, true);
+    let_source_go (copy);
     copy->is_over = true;
   }
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
@@ -160,14 +175,18 @@ drop_failed_legs (struct mirror *m, const unsigned *legs,
 /*----- one region ------------------------------------------------------*/
 
 /* The primary, or where legs in sync agree another one, if the primary could
- * not be read before.
+ * not be read before.  Where they do not, it is held: none of them must be
+ * read while others are written.
  */
 static unsigned
 choose_source (struct mirror *m, bool they_agree)
 {
-  unsigned primary = mirror_primary (m), i;
+  unsigned primary, i;
 
-  if (!they_agree || !m->legs[primary].is_doubtful)
+  if (!they_agree)
+    return mirror_hold_primary (m);
+  primary = mirror_primary (m);
+  if (!m->legs[primary].is_doubtful)
     return primary;
   for (i = 0; i < m->leg_count; ++i)
     if (leg_get_state (&m->legs[i]) == LEG_IN_SYNC && !m->legs[i].is_doubtful)
@@ -237,6 +256,7 @@ begin_copy (struct pass *p, uint64_t region)
     log_error ("mirror: resync at %" PRIu64 " is put off: %s",
                sector_to_bytes (copy->from.sector), errno_text (r));
     region_hash_recovery_end (m->regions, region, false);
+    let_source_go (copy);
     copy->is_done = copy->is_over = true;
   }
 }
@@ -273,6 +293,7 @@ end_copy (struct region_copy *copy)
   else
     recovered = drop_failed_legs (m, copy->legs, copy->dests, copy->write_err);
   region_hash_recovery_end (m->regions, copy->region, recovered);
+  let_source_go (copy);
 }
 
 /*----- the pace --------------------------------------------------------*/

@@ -32,6 +32,7 @@ enum step_kind {
   FUA,
   ZERO,
   FLUSH,
+  READ,
   WRITE_SNAPSHOT, /* the newest */
   FAIL,           /* from now on, calls of kind UNIT of leg COUNT */
   FAIL_STORE,     /* of all stores */
@@ -65,9 +66,11 @@ struct story {
   struct step steps[40];
 };
 
-#define PLAN(legs, sector_count, chunk) \
+#define PLAN(legs, sectors, chunk) PLAN_OF (legs, sectors, chunk, 8192)
+#define SMALL_REGIONS(legs, sectors) PLAN_OF (legs, sectors, 8, 1024)
+#define PLAN_OF(legs, sector_count, chunk, region) \
   { \
-    .leg_count = (legs), .sectors = (sector_count), .region_bytes = 8192, \
+    .leg_count = (legs), .sectors = (sector_count), .region_bytes = (region), \
     .chunk_bytes = (chunk) *SECTOR_SIZE, .read_policy = "round-robin", \
     .on_cow_error = "break-snapshot", .copy_pages = 8, .copy_sectors = 8, \
     .copy_slices = 1 \
@@ -268,6 +271,19 @@ static const struct story stories[] = {
       { WRITE, 0, 2 },
       { RESYNC, 0, 0 },
       { FUA, 4, 2 } } },
+  { "leg-fails-while-it-is-copied",
+    SMALL_REGIONS (2, 16),
+    { { LIFE, 0, 0 },
+      { FUA, 0, 32 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 0, 24 },
+      { LIFE, 0, 0 },
+      { FAIL, SIM_WRITE, 0 },
+      { WRITE, 28, 2 },
+      { READ, 0, 24 },
+      { READ, 0, 24 },
+      { RESYNC, 0, 0 },
+      { READ, 0, 24 } } },
   { "resync-after-a-crash",
     PLAN (2, 16, 8),
     { { LIFE, 0, 0 },
@@ -480,6 +496,9 @@ do_step (const struct step *step)
     break;
   case FLUSH:
     request (MODEL_FLUSH, now.model, 0, 0, false);
+    break;
+  case READ:
+    request (MODEL_READ, now.model, step->unit, step->count, false);
     break;
   case WRITE_SNAPSHOT:
     request (MODEL_WRITE, newest, step->unit, step->count, false);

@@ -487,6 +487,46 @@ START_TEST (recovery_waits_for_writes_in_flight)
 }
 END_TEST
 
+/* The copy of a region goes on when its source fails, and reaches the leg that
+ * is trusted then: nobody sees what that held before.
+ */
+START_TEST (a_read_waits_for_the_copy_from_a_leg_that_failed)
+{
+  unsigned char data[SECTOR_SIZE], again[SECTOR_SIZE];
+  struct call read = { .op = 'r', .buffer = data, .sector = 20, .count = 1 };
+  struct rig rig;
+  unsigned i;
+
+  rig_create (&rig, 2);
+  rig_open_unequal (&rig);
+  read.target = rig.target;
+  fault_bdev_gate_shut (rig.disks[1], FAULT_WRITE, 20, 1);
+  fault_bdev_fail_range (rig.disks[0], FAULT_WRITE, 100, 1);
+  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+  fault_bdev_gate_wait (rig.disks[1], 1);
+  /* Its source is read as long as it can be. */
+  ck_assert_int_eq (target_read (rig.target, data, 21, 1), 0);
+  assert_pattern (data, BASE_SEED, 21, 1);
+  ck_assert_int_eq (write_pattern (&rig, 3, 100, 1), 0);
+  ck_assert_int_eq (state_of (&rig, 0), LEG_FAILED);
+  call_start (&read);
+  for (i = 0; i < 5; ++i)
+    short_wait ();
+  ck_assert (!atomic_load (&read.is_done));
+  /* Where all is in sync nobody waits. */
+  ck_assert_int_eq (target_read (rig.target, again, 2, 1), 0);
+  fault_bdev_gate_open (rig.disks[1]);
+  ck_assert_int_eq (call_join (&read), 0);
+  ck_assert_int_eq (target_read (rig.target, again, 20, 1), 0);
+  ck_assert_mem_eq (data, again, SECTOR_SIZE);
+  assert_disk_pattern (rig.disks[1], BASE_SEED, 16, 16);
+  wait_for_resync (&rig);
+  ck_assert_int_eq (target_read (rig.target, again, 20, 1), 0);
+  ck_assert_mem_eq (data, again, SECTOR_SIZE);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /*----- many threads ----------------------------------------------------*/
 
 #define WRITERS 4
@@ -663,6 +703,7 @@ main (void)
     a_rate_limits_and_does_not_hold_stop,
     a_write_waits_while_its_region_recovers,
     recovery_waits_for_writes_in_flight,
+    a_read_waits_for_the_copy_from_a_leg_that_failed,
     writes_during_resync_land_right,
     writes_while_legs_fail_land_right,
     NULL,
