@@ -33,7 +33,7 @@ mutate ()
     mkdir -p "$tmp/src/$(dirname "$file")"
     cp "$top/$file" "$tmp/src/$file"
   done
-  patch -s -p1 -f -d "$tmp/src" < "$patch" > /dev/null || return 1
+  patch -s -p1 -f -F1 -d "$tmp/src" < "$patch" > /dev/null || return 1
   for file in "${changed[@]}"; do
     # What includes a changed header would have to be compiled, too.
     [[ $file = *.c ]] || return 1
