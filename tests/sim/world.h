@@ -74,8 +74,8 @@ extern struct world {
   bool legs_may_fail;
   bool stores_may_fail;
   char doomed[WORLD_NAME_BYTES]; /* the one leg that fails, if there is */
-  enum sim_crash crash; /* how the next one is */
-  unsigned leg_count;   /* on the next command line, and their names */
+  enum sim_crash crash;          /* how the next one is */
+  unsigned leg_count;            /* on the next command line, and their names */
   char legs[MIRROR_MAX_LEGS][WORLD_NAME_BYTES];
   unsigned next_leg;   /* number of the next one that is new */
   unsigned hidden;     /* legs that cannot be had in this life, a bit each */
