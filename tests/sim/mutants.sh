@@ -7,7 +7,7 @@
 # A mutant is a file tests/sim/mutants/NAME.patch: what it says of itself, and
 # a diff against the sources.  For each the changed files, and nothing else,
 # are compiled, and linked in front of the libraries; then 2000 seeds are run,
-# then the stories of --enumerate, then more seeds, until something fails.
+# then the stories of --enumerate, and more of both, until something fails.
 # As many mutants as there are processors are tried at once.  Prints a line
 # for each: how many seeds that took, or which story, and which promise was
 # broken.  Ends with 1 if one is not caught.
@@ -78,19 +78,28 @@ try_seeds ()
   return 1
 }
 
+# try_stories FROM TO: with these seeds; false if one fails, after saying so.
+try_stories ()
+{
+  "$tmp/dmsim" --enumerate --seeds "$1..$2" > "$tmp/out" 2> "$tmp/err" &&
+    return 0
+  printf '%s: %s\n' \
+    "$(sed -n 's/^replay: .*--enumerate=\([a-z-]*\).*/\1/p' "$tmp/err")" \
+    "$(promise)"
+  return 1
+}
+
 # try_mutant: says how it is caught; false if it is not.
 try_mutant ()
 {
   local few=$((seeds < 2000 ? seeds : 2000))
+  local some=$((seeds < 9000 ? seeds : 9000))
 
   try_seeds 0 "$few" || return 0
-  if ! "$tmp/dmsim" --enumerate --seeds 0..4 > "$tmp/out" 2> "$tmp/err"; then
-    printf '%s: %s\n' \
-      "$(sed -n 's/^replay: .*--enumerate=\([a-z-]*\).*/\1/p' "$tmp/err")" \
-      "$(promise)"
-    return 0
-  fi
-  try_seeds "$few" "$seeds" || return 0
+  try_stories 0 1 || return 0
+  try_seeds "$few" "$some" || return 0
+  try_stories 1 4 || return 0
+  try_seeds "$some" "$seeds" || return 0
   echo "NOT CAUGHT by $seeds seeds and all stories"
   return 1
 }
