@@ -88,7 +88,9 @@ world_rename_snapshot (struct sim_snapshot *s)
   int r;
 
   snprintf (name, sizeof name, "%s", s->name);
-  snprintf (s->new_name, sizeof s->new_name, "s%u", now.next_name++);
+  /* One that has failed may be on the disk all the same: it is tried again. */
+  if (s->new_name[0] == '\0')
+    snprintf (s->new_name, sizeof s->new_name, "s%u", now.next_name++);
   s->is_renamed = true;
   r = volume_snapshot_rename (now.volume, name, s->new_name, &why);
   if (!can_be ("rename snapshot", name, r, &why))
