@@ -210,6 +210,13 @@ roll_back_locked (struct volume *v, const char *name, unsigned index,
 
   if (r < 0)
     return r;
+  /* What was written to it, and nobody flushed, is part of the volume. */
+  r = target_flush (snapshot_target (v->snapshots[index]));
+  if (r < 0) {
+    volume_device_show (v, d);
+    return volume_why (why, r, "snapshot %s: its store cannot be flushed: %s",
+                       name, errno_text (r));
+  }
   r = make_plan (v, index, &plan);
   if (r < 0) {
     volume_device_show (v, d);

@@ -379,6 +379,7 @@ static const struct story stories[] = {
       { LIFE, TAKE, 0 },
       { FUA, 0, 12 },
       { LIFE, DANGER, 0 },
+      { WRITE_SNAPSHOT, 0, 2 },
       { ROLL_BACK, 0, 1 },
       { WRITE, 0, 6 },
       { FLUSH, 0, 0 } } },
