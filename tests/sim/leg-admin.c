@@ -183,6 +183,7 @@ change_something (void)
       return;
     }
   allow_other_legs ();
+  model_set_changing (now.has_faults || world_legs_may_differ ());
   switch (sim_below (6)) {
   case 0:
     add_leg (&status);
@@ -200,6 +201,7 @@ change_something (void)
   default:
     direct_background ();
   }
+  model_set_changing (false);
   if (!now.clients.has_ended)
     allow_other_legs ();
 }

@@ -51,6 +51,7 @@ static struct model_op *going_on;
 static struct model_device *being_taken;
 static uint32_t last_stamp;
 static uint64_t last_allowed; /* by model_allow_excluded */
+static bool is_changing;      /* by model_set_changing */
 
 /*----- versions --------------------------------------------------------*/
 
@@ -334,7 +335,7 @@ exclude_others (const struct model_device *d, struct version *first,
   bool has_others = false, is_on_disk = true;
 
   /* It may come from a leg that is lost meanwhile. */
-  if (issued < last_allowed || d->rollback_of != NULL ||
+  if (is_changing || issued < last_allowed || d->rollback_of != NULL ||
       issued < d->rolled_back)
     return;
   for (v = first; v != NULL; v = v->next) {
@@ -483,6 +484,12 @@ model_crash (struct model_device *d, enum sim_crash how)
 }
 
 void
+model_set_changing (bool is_on)
+{
+  is_changing = is_on;
+}
+
+void
 model_allow_excluded (struct model_device *d)
 {
   struct version *v;
@@ -530,6 +537,7 @@ model_reset (void)
   being_taken = NULL;
   last_stamp = 0;
   last_allowed = 0;
+  is_changing = false;
 }
 
 static struct model_device *

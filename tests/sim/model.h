@@ -107,6 +107,11 @@ void model_is_durable (struct model_device *d, uint64_t issued);
 /* All requests that go on will never be answered. */
 void model_crash (struct model_device *d, enum sim_crash how);
 
+/* While it is on, no read excludes anything: which leg is trusted changes, at
+ * a moment that only the program knows.
+ */
+void model_set_changing (bool is_on);
+
 /* Other legs than those that were read may be read from now on. */
 void model_allow_excluded (struct model_device *d);
 
