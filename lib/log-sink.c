@@ -130,6 +130,21 @@ log_message (enum log_level level, const char *format, ...)
     fn (level, "more like the last one are left out for some time");
 }
 
+void
+log_change (enum log_level level, const char *format, ...)
+{
+  log_sink_fn fn = atomic_load (&sink);
+  char message[LOG_MESSAGE_BYTES];
+  va_list args;
+
+  if (fn == NULL)
+    return;
+  va_start (args, format);
+  (void) vsnprintf (message, sizeof message, format, args);
+  va_end (args);
+  fn (level, message);
+}
+
 const char *
 log_quote (const char *text, char buffer[LOG_QUOTE_BYTES])
 {

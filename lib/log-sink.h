@@ -39,6 +39,12 @@ void log_sink_limit (unsigned max, uint64_t per_ns);
 void log_message (enum log_level level, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
 
+/* The same for a change of state: of these none is left out, whatever limit
+ * is set, for there are no more of them than changes.
+ */
+void log_change (enum log_level level, const char *format, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
 #define log_debug(...) log_message (LOG_LEVEL_DEBUG, __VA_ARGS__)
 #define log_info(...) log_message (LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_warning(...) log_message (LOG_LEVEL_WARNING, __VA_ARGS__)

@@ -132,8 +132,9 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
     return -EIO;
   }
   mirror_set_leg_state (m, failure->leg, LEG_FAILED); /* (2) */
-  log_error ("mirror: leg %u (%s): %s; leg failed, volume degraded",
-             failure->leg, name, reason);
+  log_change (LOG_LEVEL_ERROR,
+              "mirror: leg %u (%s): %s; leg failed, volume degraded",
+              failure->leg, name, reason);
   return 0;
 }
 

@@ -222,14 +222,17 @@ is_sanitized ()
   return 1
 }
 
-# stop_worn_nbdkit NAME: stop a server that has had very many clients.  With
-# the address sanitizer it then hangs at its exit, after all of the plugin has
-# ended, in a destructor of a library of nbdkit's (p11-kit): so there it is
-# killed.
+# stop_worn_nbdkit NAME: stop a server that has had very many clients, or has
+# tried in vain to connect to another.  With the address sanitizer it may then
+# hang at its exit, after all of the plugin has ended, in a destructor of a
+# library of nbdkit's (p11-kit): so there it is killed in the end.
 stop_worn_nbdkit ()
 {
   if is_sanitized "$DM_PLUGIN" asan; then
-    kill_nbdkit "$1"
+    kill -TERM "${server_pid[$1]}" ||
+      fail "the server $1 had ended before it was stopped"
+    timeout 10 tail -s 0.1 --pid="${server_pid[$1]}" -f /dev/null || :
+    end_nbdkit "$1"
   else
     stop_nbdkit "$1"
   fi

@@ -53,7 +53,7 @@ store=(plugin/exception-store-load.c plugin/exception-store-persistent.c
        plugin/exception-table.c lib/group-sync.c)
 log=(plugin/dirty-log.c plugin/dirty-log-disk.c lib/group-sync.c)
 manifest=(plugin/manifest.c)
-config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c)
+config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c plugin/table.c)
 rpc=(plugin/rpc.c plugin/size-text.c)
 
 out=$built/tests/fuzz

@@ -37,7 +37,7 @@ end ()
   ask write 300000 3000 4
   ask flush
   client_close
-  stop_nbdkit vol
+  stop_worn_nbdkit vol
   stop_nbdkit leg_b
   same "$TMP/a.img" "$TMP/b.img"
   rm -f "$(log vol)"
@@ -96,7 +96,7 @@ client_open vol
 ask write 0 4096 2
 wait_insync "$meta"
 client_close
-stop_nbdkit vol
+stop_worn_nbdkit vol
 stop_nbdkit leg_b
 start_nbdkit vol "${args[@]}"
 client_open vol
@@ -114,4 +114,4 @@ kill_nbdkit leg_b
 ask write 100000 3000 3
 is_failed
 client_close
-stop_nbdkit vol
+stop_worn_nbdkit vol

@@ -24,7 +24,7 @@ settle ()
   "$io" "$(uri vol)" "match $TMP/expected.img" "match $TMP/expected.img" \
     'write 500 1 0x77' 'read 500 1 0x77'
   wait_insync "$1"
-  stop_nbdkit vol
+  stop_worn_nbdkit vol
   same "$TMP/a.img" "$TMP/b.img"
 }
 
@@ -45,7 +45,7 @@ for far in b a; do
     'read 1000001 70001 3' 'read 3500000 1 0x55' flush
   "$io" "$(uri vol before)" 'read 0 4M 1'
   wait_insync "$TMP/vol$far.d"
-  stop_nbdkit vol
+  stop_worn_nbdkit vol
   "$io" --fill "$TMP/pattern.img" 4M 3
   cmp -i 1000001 -n 70001 "$TMP/b.img" "$TMP/pattern.img" ||
     fail "what was written is not on the leg"
@@ -71,7 +71,7 @@ test "$(dm_manifest "$meta" legs.1.state)" = failed ||
 ask read 100000 3000 3
 ask flush
 client_close
-stop_nbdkit vol
+stop_worn_nbdkit vol
 said vol 'leg 1 .*leg_b\.sock'
 cp "$TMP/a.img" "$TMP/expected.img"
 # Without it a volume goes on, but none begins.
@@ -83,7 +83,7 @@ said vol 'leg 1 .*leg_b\.sock.* is missing'
 "$io" "$(uri vol)" "match $TMP/expected.img" 'write 700K 3000 6'
 test "$(dm_manifest "$meta" legs.1.state)" = missing ||
   fail "a server that does not run is not recorded as missing"
-stop_nbdkit vol
+stop_worn_nbdkit vol
 cp "$TMP/a.img" "$TMP/expected.img"
 leg_server leg_b "$TMP/b.img"
 settle "$meta"
@@ -107,7 +107,7 @@ ask write 300000 3000 4
 ask read 200000 3000 4
 ask flush
 client_close
-stop_nbdkit vol
+stop_worn_nbdkit vol
 kill -CONT "$hung"
 end_nbdkit leg_b
 cp "$TMP/a.img" "$TMP/expected.img"
@@ -120,7 +120,7 @@ leg_server leg_b "$TMP/b.img" -r
 start_nbdkit vol "$DM_PLUGIN" "$TMP/a.img" "$(uri leg_b)" sync=none
 said vol 'the volume is read-only: a leg cannot be written'
 "$io" "$(uri vol)" "match $TMP/b.img"
-stop_nbdkit vol
+stop_worn_nbdkit vol
 stop_nbdkit leg_b
 
 # What cannot be a leg is refused, and named.

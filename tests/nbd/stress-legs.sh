@@ -113,7 +113,7 @@ done
 ask flush
 client_close
 wait_insync "$meta" 60
-stop_nbdkit vol
+stop_worn_nbdkit vol
 test "$(dm_manifest "$meta" clean)" = true || fail "not clean at the end"
 stop_nbdkit leg_a
 stop_nbdkit leg_b

@@ -363,10 +363,13 @@ START_TEST (repeated_messages_are_limited)
     log_error ("kind %u", i);
   log_info ("asked for");
   log_warning ("another kind");
+  for (i = 0; i < 5; ++i)
+    log_change (LOG_LEVEL_ERROR, "change %u", i);
   ck_assert_str_eq (all_notes,
                     "kind 0\nkind 1\nkind 2\n"
                     "more like the last one are left out for some time\n"
-                    "asked for\nanother kind\n");
+                    "asked for\nanother kind\n"
+                    "change 0\nchange 1\nchange 2\nchange 3\nchange 4\n");
 
   /* Time is over at once. */
   log_sink_limit (1, 3600 * NS_PER_SECOND);
