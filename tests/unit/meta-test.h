@@ -9,6 +9,7 @@
 #define DM_META_TEST_H
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,7 +18,9 @@
 #include "meta-dir.h"
 #include "target-test.h"
 
-/* What was called, such as "fsync file, rename a.new a, fsync dir". */
+/* What was called, such as "fsync file, rename a.new a, fsync dir".  The
+   volume's own threads call too; a test looks when they do not.  */
+static pthread_mutex_t calls_lock = PTHREAD_MUTEX_INITIALIZER;
 static char calls_text[1024];
 
 /* This call fails, counted from 0; none: -1. */
@@ -27,22 +30,28 @@ static int calls_seen;
 static inline void
 watch_calls (int fail)
 {
+  (void) pthread_mutex_lock (&calls_lock);
   calls_text[0] = '\0';
   calls_seen = 0;
   failing_call = fail;
+  (void) pthread_mutex_unlock (&calls_lock);
 }
 
 static inline bool
 note_call (const char *text)
 {
-  size_t n = strlen (calls_text);
+  bool fails;
+  size_t n;
 
+  (void) pthread_mutex_lock (&calls_lock);
+  n = strlen (calls_text);
   (void) snprintf (calls_text + n, sizeof calls_text - n, "%s%s",
                    n > 0 ? ", " : "", text);
-  if (calls_seen++ != failing_call)
-    return true;
-  errno = EIO;
-  return false;
+  fails = calls_seen++ == failing_call;
+  (void) pthread_mutex_unlock (&calls_lock);
+  if (fails)
+    errno = EIO;
+  return !fails;
 }
 
 int
