@@ -181,17 +181,29 @@ create_locked (struct volume *v, const struct volume_snapshot_request *request,
   return put_into_use (v, &n, why);
 }
 
+/* Records that are left of what was not finished are in nobody's way later.
+ * The volume need not have been started: nobody must be starting it, who
+ * goes over the same records.
+ */
+static void
+tidy_records (struct volume *v)
+{
+  struct volume_why why;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->start_lock);
+  (void) volume_remove_unfinished (v, &why); /* tried again by the next */
+}
+
 int
 volume_snapshot_create (struct volume *v,
                         const struct volume_snapshot_request *request,
                         struct volume_why *why)
 {
-  struct volume_why unfinished;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
   if (!v->is_read_only)
-    (void) volume_remove_unfinished (v, &unfinished);
+    tidy_records (v);
   r = check_existing (v, request->name, why);
   if (r == 0)
     r = volume_check_new_snapshot (v, request, why);
