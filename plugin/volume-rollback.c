@@ -87,6 +87,20 @@ volume_close_merge (struct volume *v)
 
 /*----- beginning -------------------------------------------------------*/
 
+/* A newer record than number INDEX whose snapshot has left the chain, or -1:
+ * it could not be recorded yet that it has gone.  At the next start it would
+ * be in the chain again, and older snapshots would read there, and not in
+ * what the volume was rolled back to.
+ */
+static int
+find_going (struct volume *v, unsigned index)
+{
+  while (++index < v->records->snapshot_count)
+    if (volume_record_state (v, index) == SNAPSHOT_REMOVING)
+      return (int) index;
+  return -1;
+}
+
 /* Whether the volume can be rolled back to record number INDEX. */
 static int
 check (struct volume *v, const char *name, unsigned index,
@@ -94,6 +108,7 @@ check (struct volume *v, const char *name, unsigned index,
 {
   struct snapshot *newest = volume_chain_newest (v);
   int merging = volume_find_state (v, SNAPSHOT_MERGING);
+  int going = find_going (v, index);
 
   switch (volume_record_state (v, index)) {
   case SNAPSHOT_MERGING:
@@ -121,6 +136,13 @@ check (struct volume *v, const char *name, unsigned index,
                        "snapshot %s: %s is newer, and would be lost; remove "
                        "it first, and wait until it has gone",
                        name, snapshot_name (newest));
+  if (going >= 0) {
+    (void) volume_chain_kick (v);
+    return volume_why (why, -EBUSY,
+                       "snapshot %s: %s is newer, and it could not be recorded "
+                       "yet that it has gone; wait until it has",
+                       name, v->records->snapshots[going].name);
+  }
   if (!snapshot_is_valid (newest))
     return volume_why (why, -EIO,
                        "snapshot %s: its store is marked invalid, the volume "

@@ -399,6 +399,54 @@ START_TEST (every_step_may_fail)
 }
 END_TEST
 
+/* A snapshot has gone, but that could not be recorded: it must not come back
+ * between older ones and the volume that is rolled back.  Whether that is asked
+ * for before it is tried again is chance.
+ */
+static void
+roll_back_past_one_that_goes (void)
+{
+  struct volume_why why;
+  struct volume_test t;
+  int r;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, 100);
+  take_snapshot (&t, "oldest");
+  take_snapshot (&t, "old");
+  put_pattern (t.device, 2, 0, 100);
+  take_snapshot (&t, "new");
+  put_pattern (t.device, 3, 0, 100);
+  watch_calls (3); /* with the first three it is recorded that it goes */
+  remove_snapshot (&t, "new", 0);
+  wait_for_calls (4);
+  r = roll_back (&t, "old", 0, &why);
+  if (r == 0)
+    ck_assert_str_eq (state_of (&t, "new"), "none");
+  else {
+    ck_assert_int_eq (r, -EBUSY);
+    ck_assert_ptr_nonnull (strstr (why.text, "new is newer"));
+    wait_for_background (&t);
+    ck_assert_int_eq (roll_back (&t, "old", 0, &why), 0);
+  }
+  watch_calls (-1);
+  wait_for_background (&t);
+  volume_test_stop (&t);
+  volume_test_start (&t, NULL);
+  expect_pattern (t.device, 1, 0, 100);
+  expect_snapshot (&t, "oldest", 1, 0, 100);
+  volume_test_destroy (&t);
+}
+
+START_TEST (what_goes_is_gone_first)
+{
+  unsigned i;
+
+  for (i = 0; i < 10; ++i)
+    roll_back_past_one_that_goes ();
+}
+END_TEST
+
 int
 main (void)
 {
@@ -408,6 +456,7 @@ main (void)
     senseless_ones_are_refused,
     a_merge_cannot_be_given_up,
     every_step_may_fail,
+    what_goes_is_gone_first,
     NULL,
   };
 

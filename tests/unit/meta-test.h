@@ -21,6 +21,7 @@
 /* What was called, such as "fsync file, rename a.new a, fsync dir".  The
    volume's own threads call too; a test looks when they do not.  */
 static pthread_mutex_t calls_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
 static char calls_text[1024];
 
 /* This call fails, counted from 0; none: -1. */
@@ -37,6 +38,16 @@ watch_calls (int fail)
   (void) pthread_mutex_unlock (&calls_lock);
 }
 
+/* Another thread has made, or has tried to make, COUNT calls. */
+static inline void
+wait_for_calls (int count)
+{
+  (void) pthread_mutex_lock (&calls_lock);
+  while (calls_seen < count)
+    (void) pthread_cond_wait (&called, &calls_lock);
+  (void) pthread_mutex_unlock (&calls_lock);
+}
+
 static inline bool
 note_call (const char *text)
 {
@@ -48,6 +59,7 @@ note_call (const char *text)
   (void) snprintf (calls_text + n, sizeof calls_text - n, "%s%s",
                    n > 0 ? ", " : "", text);
   fails = calls_seen++ == failing_call;
+  (void) pthread_cond_broadcast (&called);
   (void) pthread_mutex_unlock (&calls_lock);
   if (fails)
     errno = EIO;
