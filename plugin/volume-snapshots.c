@@ -359,6 +359,19 @@ volume_open_snapshots (struct volume *v, const struct volume_spec *spec)
 
 /*----- starting and stopping -------------------------------------------*/
 
+/* Flush the legs, whose data snapshots show too. */
+static int
+settle_legs (struct volume *v)
+{
+  int r = target_flush (mirror_target (v->mirror));
+
+  if (r < 0)
+    log_error ("the legs cannot be flushed, of which snapshots show what they "
+               "have: %s",
+               errno_text (r));
+  return r;
+}
+
 int
 volume_start_snapshots (struct volume *v)
 {
@@ -379,7 +392,10 @@ volume_start_snapshots (struct volume *v)
     if (r < 0)
       return r;
   }
-  return has_snapshots ? volume_start_copying (v) : 0;
+  if (!has_snapshots)
+    return 0;
+  r = settle_legs (v);
+  return r < 0 ? r : volume_start_copying (v);
 }
 
 int
