@@ -220,46 +220,49 @@ switch_over (struct volume *v, unsigned index, struct plan *plan)
   origin_set_snapshot (v->origin, plan->below);
 }
 
+/* Flush the snapshot, record it, and switch over.  Its own gate is shut, so
+ * that nothing is written to it between the flush and the switch: all that
+ * its clients were told is written becomes the volume's, durably.
+ */
+static int
+record_and_switch (struct volume *v, const char *name, unsigned index,
+                   struct plan *plan, struct volume_why *why)
+{
+  struct volume_device *volume = volume_first_device (v);
+  int r = target_flush (snapshot_target (plan->snapshot));
+
+  if (r < 0)
+    return volume_why (why, r, "snapshot %s: its store cannot be flushed: %s",
+                       name, errno_text (r));
+  range_lock_acquire (&volume->range_lock, &volume->gate, 0,
+                      volume->target->sectors);
+  r = check (v, name, index, why); /* nothing changes any more */
+  if (r == 0)
+    r = record (v, index, why);
+  if (r == 0)
+    switch_over (v, index, plan);
+  range_lock_release (&volume->range_lock, &volume->gate);
+  return r;
+}
+
 static int
 roll_back_locked (struct volume *v, const char *name, unsigned index,
                   unsigned flags, struct volume_why *why)
 {
-  struct volume_device *volume = volume_first_device (v);
   struct volume_device *d = volume_device_of (v, v->snapshots[index]);
-  struct range_hold *gate = &volume->gate;
   struct plan plan = { 0 };
   int r = volume_hide_device (v, name, d, flags, why);
 
   if (r < 0)
     return r;
-  /* What was written to it, and nobody flushed, is part of the volume. */
-  r = target_flush (snapshot_target (v->snapshots[index]));
-  if (r < 0) {
-    volume_device_show (v, d);
-    return volume_why (why, r, "snapshot %s: its store cannot be flushed: %s",
-                       name, errno_text (r));
-  }
   r = make_plan (v, index, &plan);
   if (r < 0) {
     volume_device_show (v, d);
     return volume_why (why, r, "snapshot %s: %s", name, errno_text (r));
   }
-  /* What its clients have written to it becomes the volume's, durably. */
-  r = target_flush (snapshot_target (plan.snapshot));
-  if (r < 0) {
-    snapshot_origin_destroy (plan.origin);
-    merge_destroy (plan.merge);
-    volume_device_show (v, d);
-    return volume_why (why, r, "snapshot %s: its store cannot be flushed: %s",
-                       name, errno_text (r));
-  }
-  range_lock_acquire (&volume->range_lock, gate, 0, volume->target->sectors);
-  r = check (v, name, index, why); /* nothing changes any more */
-  if (r == 0)
-    r = record (v, index, why);
-  if (r == 0)
-    switch_over (v, index, &plan);
-  range_lock_release (&volume->range_lock, gate);
+  range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
+  r = record_and_switch (v, name, index, &plan, why);
+  range_lock_release (&d->range_lock, &d->gate);
   if (r < 0) {
     snapshot_origin_destroy (plan.origin);
     merge_destroy (plan.merge);

@@ -4,6 +4,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,6 +342,62 @@ START_TEST (a_merge_cannot_be_given_up)
 }
 END_TEST
 
+/* A client of the snapshot, which writes when the roll-back is recorded. */
+static struct {
+  struct thread thread;
+  struct volume_device *device;
+  atomic_bool has_ended;
+  bool has_begun;
+  int result;
+} late;
+
+static void
+run_late (void *arg)
+{
+  static const char data[SECTOR_SIZE];
+
+  (void) arg;
+  late.result = device_write (late.device, data, 7, 1);
+  atomic_store (&late.has_ended, true);
+}
+
+/* It has written, or waits, when this returns. */
+static void
+begin_late (void)
+{
+  if (late.has_begun)
+    return;
+  late.has_begun = true;
+  ck_assert_int_eq (thread_start (&late.thread, "late", run_late, NULL), 0);
+  wait_until (atomic_load (&late.has_ended) ||
+              range_lock_is_wanted (&late.device->range_lock, 7, 1));
+}
+
+/* What was written to it after its store has been flushed would be the
+ * volume's, without being durable.
+ */
+START_TEST (nobody_writes_to_it_after_its_flush)
+{
+  struct volume_why why;
+  struct volume_test t;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, 100);
+  take_snapshot (&t, "a");
+  put_pattern (t.device, 2, 0, 100);
+  late.device = open_device (&t, "a");
+  before_rename = begin_late;
+  ck_assert_int_eq (roll_back (&t, "a", VOLUME_SNAPSHOT_FORCE, &why), 0);
+  thread_join (&late.thread);
+  before_rename = NULL;
+  ck_assert_int_eq (late.result, -EIO);
+  expect_pattern (t.device, 1, 0, 100);
+  volume_device_close (late.device);
+  wait_for_background (&t);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 /*----- what fails ------------------------------------------------------*/
 
 /* The K-th change of the folder fails, and COUNT - 1 after it: it is rolled
@@ -455,6 +513,7 @@ main (void)
     clients_go_on,
     senseless_ones_are_refused,
     a_merge_cannot_be_given_up,
+    nobody_writes_to_it_after_its_flush,
     every_step_may_fail,
     what_goes_is_gone_first,
     NULL,

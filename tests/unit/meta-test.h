@@ -28,6 +28,9 @@ static char calls_text[1024];
 static int failing_call = -1;
 static int calls_seen;
 
+/* Is called first whenever a file is renamed, if it is not NULL. */
+static void (*before_rename) (void);
+
 static inline void
 watch_calls (int fail)
 {
@@ -82,6 +85,8 @@ renameat (int old_fd, const char *old, int new_fd, const char *new)
 {
   char text[300];
 
+  if (before_rename != NULL)
+    before_rename ();
   (void) snprintf (text, sizeof text, "rename %s %s", old, new);
   if (!note_call (text))
     return -1;
