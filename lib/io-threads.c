@@ -3,8 +3,8 @@
  *
  * Invariants, under the lock:
  * (1) thread_count > 0 if the queue is not empty, and at least as many
- *     threads are idle or new as there is work in it, unless no more can
- *     be had;
+ *     threads are idle, new or about to come back as there is work in
+ *     it, unless no more can be had;
  * (2) threads[0 .. thread_count) have been started and not joined;
  * (3) no thread is left when reference_count is 0 and nobody is ending
  *     them.
@@ -145,6 +145,18 @@ io_threads_submit (struct io_work *work)
     cond_signal (&work_or_end);
   else if (!is_ending)
     (void) start_thread_locked ();
+}
+
+void
+io_threads_submit_last (struct io_work *work)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lock);
+
+  /* Behind the others: who comes back may find another's work in front, and
+   * whoever was woken for that finds this (1).
+   */
+  list_push_back (&queue, &work->link);
+  queue_length++;
 }
 
 bool

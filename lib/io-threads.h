@@ -43,6 +43,13 @@ int io_threads_start (void);
  */
 void io_threads_submit (struct io_work *work);
 
+/* As io_threads_submit, at the end of work on an I/O thread: it is counted
+ * on that this thread is back at the queue at once, so no other is woken.
+ * To be called at most once by each work, whose function must then return
+ * without waiting for anything.
+ */
+void io_threads_submit_last (struct io_work *work);
+
 /* True if the caller runs on an I/O thread, which must not wait for other
  * work: it may be the only one.
  */

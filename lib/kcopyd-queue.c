@@ -137,6 +137,24 @@ kcopyd_submit (struct list *slices)
   }
 }
 
+/* As kcopyd_submit, from an I/O thread that has nothing left to do: it goes
+ * on with one of SLICES itself.  While a long copy is all there is no thread
+ * needs to be woken, slice by slice, by another that goes to sleep.
+ */
+static void
+submit_last (struct list *slices)
+{
+  struct slice *last;
+
+  if (list_is_empty (slices))
+    return;
+  last = list_entry (slices->prev, struct slice, link);
+  list_remove (&last->link);
+  kcopyd_submit (slices);
+  last->work.fn = do_slice;
+  io_threads_submit_last (&last->work);
+}
+
 /*----- the end of a slice ----------------------------------------------*/
 
 static void
@@ -257,7 +275,10 @@ end_slice (struct slice *slice)
   slice_end_locked (slice); /* with the last slice JOB may be gone */
   kcopyd_issue_locked (kc, &slices);
   mutex_unlock (&kc->lock);
-  kcopyd_submit (&slices);
+  if (next == NULL)
+    submit_last (&slices);
+  else
+    kcopyd_submit (&slices);
   return next;
 }
 

@@ -23,24 +23,30 @@ struct job {
   bool has_run;
   bool has_run_twice;
   bool was_io_thread;
-  struct job *next; /* submitted by this one, or NULL */
+  unsigned started_before; /* this one: others */
+  struct job *next;        /* submitted by this one, or NULL */
+  struct job *last;        /* submitted at the end of this one, or NULL */
 };
 
 static void
 run_job (struct io_work *work)
 {
   struct job *job = list_entry (work, struct job, work);
+  struct job *last = job->last;
 
   job->thread = pthread_self ();
   job->has_run_twice = job->has_run;
   job->has_run = true;
   job->was_io_thread = io_threads_is_self ();
+  job->started_before = event_count_get (job->started);
   event_count_add (job->started);
   if (job->gate != NULL)
     event_count_wait (job->gate, 1);
   if (job->next != NULL)
     io_threads_submit (&job->next->work);
   event_count_add (job->done);
+  if (last != NULL)
+    io_threads_submit_last (&last->work);
 }
 
 static struct event_count started, gate, done;
@@ -188,6 +194,73 @@ START_TEST (idle_threads_are_not_counted_twice)
     io_threads_put ();
     teardown ();
   }
+}
+END_TEST
+
+/* Work that a thread leaves to itself counts as work in the queue: it holds up
+ * nobody, and nobody holds it up, until IO_THREADS_MAX are stuck.
+ */
+START_TEST (work_submitted_last_is_counted)
+{
+  unsigned round, i;
+
+  for (round = 0; round < 20; ++round) {
+    struct job first[4], last[4], stuck[IO_THREADS_MAX - 4];
+
+    setup ();
+    io_threads_get ();
+    ck_assert_int_eq (io_threads_start (), 0);
+    for (i = 0; i < 4; ++i) {
+      first[i] = make_job (false);
+      last[i] = make_job (true);
+      first[i].last = &last[i];
+      io_threads_submit (&first[i].work);
+    }
+    for (i = 0; i < IO_THREADS_MAX - 4; ++i) {
+      stuck[i] = make_job (true);
+      io_threads_submit (&stuck[i].work);
+    }
+    event_count_wait (&started, 4 + IO_THREADS_MAX); /* or hang */
+    event_count_add (&gate);
+    event_count_wait (&done, 4 + IO_THREADS_MAX);
+    io_threads_put ();
+    for (i = 0; i < 4; ++i) {
+      ck_assert (last[i].was_io_thread);
+      ck_assert (!last[i].has_run_twice);
+    }
+    teardown ();
+  }
+}
+END_TEST
+
+/* A chain of such works needs no other thread, and overtakes nobody: what was
+ * submitted before the next link comes before it.
+ */
+START_TEST (a_chain_lets_others_in)
+{
+  struct job chain[100], other;
+  unsigned i;
+
+  setup ();
+  io_threads_get ();
+  ck_assert_int_eq (io_threads_start (), 0);
+  fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
+  for (i = 0; i < 100; ++i) {
+    chain[i] = make_job (i == 0);
+    chain[i].last = i < 99 ? &chain[i + 1] : NULL;
+  }
+  other = make_job (false);
+  io_threads_submit (&chain[0].work);
+  event_count_wait (&started, 1);
+  io_threads_submit (&other.work); /* while the only thread waits */
+  event_count_add (&gate);
+  event_count_wait (&done, 101);
+  fault_alloc_stop ();
+  ck_assert_uint_eq (other.started_before, 1);
+  for (i = 0; i < 100; ++i)
+    ck_assert (pthread_equal (chain[i].thread, other.thread));
+  io_threads_put ();
+  teardown ();
 }
 END_TEST
 
@@ -349,6 +422,8 @@ main (void)
     work_runs_once_elsewhere,
     work_that_is_stuck_holds_up_nobody,
     idle_threads_are_not_counted_twice,
+    work_submitted_last_is_counted,
+    a_chain_lets_others_in,
     work_waits_when_no_thread_can_be_had,
     put_waits_for_all_work,
     references_add_up_and_lives_follow,

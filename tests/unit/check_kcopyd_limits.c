@@ -411,15 +411,56 @@ START_TEST (jobs_are_reserved)
 }
 END_TEST
 
+/* Who ends a slice goes on with the next: a long copy needs no more threads
+ * than slices in flight, however many slices it has.
+ */
+START_TEST (a_long_copy_wakes_no_more_threads)
+{
+  const struct kcopyd_options options = {
+    .struct_size = sizeof options,
+    .num_pages = 2,
+    .sub_job_sectors = PAGE_SECTORS,
+    .sub_jobs = 2,
+  };
+  const sector_t count = 200 * PAGE_SECTORS;
+  struct kcopyd_client *kc;
+  struct io_region from, dest;
+  struct copy c;
+
+  setup (1, count);
+  from = region (0, 0, count);
+  dest = region (1, 0, count);
+  ck_assert_int_eq (kcopyd_client_create_options (&options, &kc), 0);
+  copy_init (&c, kc, NULL);
+  fault_bdev_gate_shut (disks[0], FAULT_READ, 0, 0);
+  ck_assert_int_eq (kcopyd_copy (kc, &from, 1, &dest, 0, copy_done, &c), 0);
+  fault_bdev_gate_wait (disks[0], 2);
+  fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
+  fault_bdev_gate_open (disks[0]);
+  event_count_wait (&c.done, 1);
+  ck_assert_uint_eq (fault_alloc_stop (), 0); /* none was to be started */
+  kcopyd_client_destroy (kc);
+  ck_assert (is_copied (1, 0, 0, count));
+  event_count_destroy (&c.done);
+  teardown ();
+}
+END_TEST
+
 int
 main (void)
 {
   const TTest *const tests[] = {
-    create_has_limits,         structures_may_grow,
-    options_are_kept,          zero_checks_its_arguments,
-    copy_checks_its_arguments, fails_at_every_allocation,
-    fails_at_every_thread,     copying_needs_no_malloc,
-    jobs_are_reserved,         NULL,
+    create_has_limits,
+    structures_may_grow,
+    options_are_kept,
+    zero_checks_its_arguments,
+    copy_checks_its_arguments,
+    fails_at_every_allocation,
+    fails_at_every_thread,
+    copying_needs_no_malloc,
+    jobs_are_reserved,
+    a_long_copy_wakes_no_more_threads,
+    NULL,
   };
 
   return unit_main ("kcopyd-limits", tests);
