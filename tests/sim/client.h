@@ -54,4 +54,8 @@ void client_close (struct client_world *world, void *handle);
 /* Read all of DEVICE, in large pieces, and check it. */
 void client_read_all (struct client_world *world, struct model_device *device);
 
+/* Ask for all that is different in NEWER since OLDER, and check it. */
+void client_check_diff (struct client_world *world, struct model_device *older,
+                        struct model_device *newer);
+
 #endif /* SIM_CLIENT_H */

@@ -160,6 +160,9 @@ print_counters (const struct counters *c, double seconds)
           c->life.snapshots, c->life.snapshots_lost,
           c->life.snapshots_discarded, c->life.snapshots_live,
           c->life.removed_live, c->life.renamed_live, c->life.rolled_back);
+  printf ("diffs %" PRIu64 ": units the same %" PRIu64 ", different %" PRIu64
+          "\n",
+          c->model.diffs, c->model.units_same, c->model.units_different);
 }
 
 /* Returns false if there was none. */

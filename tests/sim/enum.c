@@ -606,6 +606,7 @@ check_life (void)
     world_compare_legs_in_sync ();
     request (MODEL_WRITE, now.model, 2, 4, true);
     world_read_everything ();
+    world_check_diffs ();
   }
   world_unload ();
   world_end_life (true);

@@ -255,6 +255,9 @@ administer (void *arg)
       if (sim_one_in (2))
         world_roll_back ();
       break;
+    case 5:
+      world_check_some_diff ();
+      break;
     default:
       if (s != NULL)
         client_read_all (&now.clients, s->model);
@@ -344,6 +347,8 @@ serve (unsigned requests, bool is_last)
     world_compare_legs_in_sync ();
   if (is_last)
     world_read_everything ();
+  if (is_last)
+    world_check_diffs ();
   world_check_scrub ();
   leg_admin_check_removed ();
   if (is_last)

@@ -13,36 +13,11 @@
 #include <string.h>
 
 #include "bits.h"
-#include "model.h"
+#include "model-impl.h"
 #include "sim.h"
 
-#define NOT_YET UINT64_MAX
 #define UNITS_PER_SECTOR (SECTOR_SIZE / MODEL_UNIT_BYTES)
 #define WORDS_PER_UNIT (MODEL_UNIT_BYTES / sizeof (uint64_t))
-
-struct version {
-  struct version *next;
-  uint32_t stamp; /* 0: zeroes */
-  bool is_acked;
-  bool is_durable;
-  bool is_survivor; /* its write had ended, somehow, at the last crash */
-  bool is_on_disk;  /* a survivor of a power failure */
-  uint64_t issued;
-  uint64_t ended;
-  uint64_t excluded; /* by a read that ended then; NOT_YET */
-  bool is_durably_excluded;
-  bool is_of_rollback; /* that is going on */
-};
-
-struct model_device {
-  char name[32];
-  struct model_device *origin;            /* while it is being taken */
-  struct model_device *next;              /* of those */
-  const struct model_device *rollback_of; /* it is rolled back to just now */
-  uint64_t rolled_back;                   /* when that ended last */
-  unsigned units;
-  struct version **map;
-};
 
 struct model_counters model_counters;
 
@@ -79,8 +54,8 @@ version_put (struct version *v)
 }
 
 /* Versions that ended before this are dead for reads issued at TICK. */
-static uint64_t
-dead_before (const struct version *first, uint64_t tick)
+uint64_t
+model_dead_before (const struct version *first, uint64_t tick)
 {
   const struct version *v;
   uint64_t latest = 0;
@@ -140,12 +115,12 @@ prune (struct version **unit, uint64_t oldest)
   if (*unit == NULL || (*unit)->next == NULL)
     return;
   good = dead_for_good_before (*unit);
-  read = dead_before (*unit, oldest);
+  read = model_dead_before (*unit, oldest);
   drop_versions (unit, MIN_OF (good, read));
 }
 
-static void
-explain_unit (const struct model_device *d, unsigned unit)
+void
+model_explain_unit (const struct model_device *d, unsigned unit)
 {
   const struct version *v;
 
@@ -190,7 +165,7 @@ decode_word (const struct model_device *d, unsigned unit, uint64_t word,
   uint32_t stamp = (uint32_t) (word >> 32);
 
   if (!is_whole || word != word_of (stamp, unit)) {
-    explain_unit (d, unit);
+    model_explain_unit (d, unit);
     sim_fail ("%s, %s: unit %u holds what was never written there: %016" PRIx64,
               d->name, what, unit, word);
   }
@@ -198,9 +173,9 @@ decode_word (const struct model_device *d, unsigned unit, uint64_t word,
 }
 
 /* Which write DATA is of. */
-static uint32_t
-decode (const struct model_device *d, unsigned unit, const void *data,
-        const char *what)
+uint32_t
+model_decode (const struct model_device *d, unsigned unit, const void *data,
+              const char *what)
 {
   uint64_t word;
 
@@ -357,24 +332,30 @@ exclude_others (const struct model_device *d, struct version *first,
     }
 }
 
-static void
-check_unit (const struct model_op *op, unsigned unit, const void *data)
+/* What was there before a roll-back is forgotten at its end. */
+bool
+model_is_rolled_back (const struct model_op *op)
+{
+  return op->device->rollback_of != NULL ||
+         op->issued < op->device->rolled_back;
+}
+
+void
+model_check_unit (const struct model_op *op, unsigned unit, const void *data)
 {
   struct version *first = op->device->map[unit], *v;
-  uint32_t stamp = decode (op->device, unit, data, "read");
-  uint64_t dead = dead_before (first, op->issued);
+  uint32_t stamp = model_decode (op->device, unit, data, "read");
+  uint64_t dead = model_dead_before (first, op->issued);
 
   model_counters.units_checked++;
   sim_mix (stamp);
   for (v = first; v != NULL; v = v->next)
     if (v->stamp == stamp && v->ended >= dead && v->excluded >= op->issued)
       break;
-  /* What was there before a roll-back is forgotten at its end. */
-  if (v == NULL &&
-      (op->device->rollback_of != NULL || op->issued < op->device->rolled_back))
+  if (v == NULL && model_is_rolled_back (op))
     return;
   if (v == NULL) {
-    explain_unit (op->device, unit);
+    model_explain_unit (op->device, unit);
     sim_fail ("%s: a read issued at %" PRIu64 " returned write %" PRIu32
               " in unit %u, which it may not",
               op->device->name, op->issued, stamp, unit);
@@ -384,21 +365,28 @@ check_unit (const struct model_op *op, unsigned unit, const void *data)
 }
 
 void
-model_end (struct model_op *op, int error, const void *data)
+model_forget_op (const struct model_op *op)
 {
   struct model_op **link = &going_on;
-  unsigned i;
 
   while (*link != op)
     link = &(*link)->next;
   *link = op->next;
+}
+
+void
+model_end (struct model_op *op, int error, const void *data)
+{
+  unsigned i;
+
+  model_forget_op (op);
   if (error < 0)
     model_counters.failed_requests++;
   switch (op->kind) {
   case MODEL_READ:
     for (i = 0; error == 0 && i < op->count; ++i)
-      check_unit (op, op->unit + i,
-                  (const char *) data + (size_t) i * MODEL_UNIT_BYTES);
+      model_check_unit (op, op->unit + i,
+                        (const char *) data + (size_t) i * MODEL_UNIT_BYTES);
     break;
   case MODEL_FLUSH:
     if (error == 0)
@@ -428,7 +416,7 @@ add_rollback (struct model_device *d)
   unsigned i;
 
   for (i = 0; i < d->units; ++i) {
-    uint64_t dead = dead_before (snapshot->map[i], now);
+    uint64_t dead = model_dead_before (snapshot->map[i], now);
 
     for (v = snapshot->map[i]; v != NULL; v = v->next) {
       if (v->ended < dead)
@@ -449,7 +437,7 @@ crash_unit (struct version **unit, enum sim_crash how, uint64_t now)
   struct version *v;
 
   if (how == SIM_KILLED)
-    dead = MIN_OF (dead, dead_before (*unit, now));
+    dead = MIN_OF (dead, model_dead_before (*unit, now));
   drop_versions (unit, dead);
   for (v = *unit; v != NULL; v = v->next) {
     v->is_survivor = true;
@@ -512,7 +500,7 @@ model_check_disk (const struct model_device *d, const struct sim_disk *disk)
 
   for (i = 0; i < d->units; ++i) {
     const struct version *v;
-    uint64_t dead = dead_before (d->map[i], now), word = 0;
+    uint64_t dead = model_dead_before (d->map[i], now), word = 0;
     bool is_whole = sim_disk_look_word (disk, i, &word);
     uint32_t stamp = decode_word (d, i, word, is_whole, sim_disk_name (disk));
 
@@ -520,7 +508,7 @@ model_check_disk (const struct model_device *d, const struct sim_disk *disk)
       if (v->stamp == stamp && v->ended >= dead)
         break;
     if (v == NULL) {
-      explain_unit (d, i);
+      model_explain_unit (d, i);
       sim_fail ("%s, a leg in sync, has write %" PRIu32
                 " in unit %u, which it may not",
                 sim_disk_name (disk), stamp, i);
@@ -586,7 +574,7 @@ model_add (struct model_device *d, const struct model_device *origin)
   unsigned i;
 
   for (i = 0; i < d->units; ++i) {
-    uint64_t dead = dead_before (origin->map[i], now);
+    uint64_t dead = model_dead_before (origin->map[i], now);
 
     for (v = origin->map[i]; v != NULL; v = v->next)
       if (v->ended >= dead)

@@ -49,8 +49,19 @@ struct model_op {
   struct model_op *next; /* those that are going on */
 };
 
+/* A diff of two devices, all of it, as a read of both: they are what they
+ * may be from before it was asked until after the last answer.
+ */
+struct model_diff {
+  struct model_op older, newer;
+  bool *was_hole; /* each unit, before the data were read */
+  bool *is_hole;  /* and after */
+  void *data;
+};
+
 struct model_counters {
   uint64_t requests, units_checked, failed_requests, crashes;
+  uint64_t diffs, units_same, units_different;
   uint64_t ambiguous; /* units read that could have been something else */
 };
 extern struct model_counters model_counters;
@@ -98,6 +109,11 @@ void model_fill (const struct model_op *op, void *data);
  * -EOPNOTSUPP: a zeroing that has changed nothing.
  */
 void model_end (struct model_op *op, int error, const void *data);
+
+/* The same for a diff, of which both operations have begun.  What is a hole
+ * must be the same in both devices, and zeroes; what is none, the newer one's.
+ */
+void model_end_diff (struct model_diff *diff, int error);
 
 /* Everything that D held at tick ISSUED is durable, by what the program did
  * itself.

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <inttypes.h>
 #include <stdarg.h>
 
 #define NBDKIT_API_VERSION 2
@@ -56,6 +57,15 @@ int
 nbdkit_add_extent (struct nbdkit_extents *extents, uint64_t offset,
                    uint64_t length, uint32_t type)
 {
-  (void) extents, (void) offset, (void) length, (void) type;
+  uint64_t unit;
+
+  if (offset != extents->end || length == 0 ||
+      (offset | length) % extents->unit_bytes != 0)
+    sim_fail ("extents: after %" PRIu64 " come %" PRIu64 "+%" PRIu64,
+              extents->end, offset, length);
+  extents->end = offset + length;
+  for (unit = offset; unit < extents->end; unit += extents->unit_bytes)
+    extents->is_hole[unit / extents->unit_bytes] = (type &
+                                                    NBDKIT_EXTENT_HOLE) != 0;
   return 0;
 }

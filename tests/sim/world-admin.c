@@ -26,6 +26,51 @@ can_be (const char *what, const char *name, int r, const struct volume_why *why)
   return r == 0;
 }
 
+/*----- diffs -----------------------------------------------------------*/
+
+/* What is different in all that is newer than snapshot number I. */
+static void
+check_diffs_from (unsigned i)
+{
+  struct model_device *older = now.snapshots[i].model;
+  unsigned j;
+
+  for (j = i + 1; j < now.snapshot_count && !now.clients.has_ended; ++j)
+    if (now.snapshots[j].is_offered)
+      client_check_diff (&now.clients, older, now.snapshots[j].model);
+  if (!now.clients.has_ended)
+    client_check_diff (&now.clients, older, now.model);
+}
+
+void
+world_check_diffs (void)
+{
+  unsigned i;
+
+  for (i = 0; i < now.snapshot_count && !now.clients.has_ended; ++i)
+    if (now.snapshots[i].is_offered)
+      check_diffs_from (i);
+}
+
+void
+world_check_some_diff (void)
+{
+  unsigned i, j;
+
+  if (now.snapshot_count == 0)
+    return;
+  i = sim_below (now.snapshot_count);
+  j = i + 1 + sim_below (now.snapshot_count - i);
+  if (!now.snapshots[i].is_offered ||
+      (j < now.snapshot_count && !now.snapshots[j].is_offered))
+    return;
+  client_check_diff (&now.clients, now.snapshots[i].model,
+                     j < now.snapshot_count ? now.snapshots[j].model
+                                            : now.model);
+}
+
+/*----- snapshots -------------------------------------------------------*/
+
 void
 world_take_snapshot (void)
 {

@@ -125,6 +125,10 @@ void world_read_everything (void);
 void world_wait_for_resync (void);
 void world_compare_legs_in_sync (void);
 
+/* Check the diffs of all pairs of devices, or one by chance. */
+void world_check_diffs (void);
+void world_check_some_diff (void);
+
 /* Legs in sync are equal where regions are, whatever clients do: no scrub has
  * found anything.
  */
