@@ -547,6 +547,7 @@ begin_life (unsigned begins_with, const struct manifest *left)
   world_leg_path (1, path);
   if ((begins_with & LOSE_LEG) && sim_files_exists (path)) {
     sim_files_remove (path);
+    now.is_leg_lost = true;
     world_allow_other_legs ();
   }
   world_load ();

@@ -149,6 +149,7 @@ lose_leg (const struct manifest *m)
       continue;
     sim_trace ("%s is lost", m->legs[victim].spec);
     world_counters.leg_losses++;
+    now.is_leg_lost = true;
     if (sim_files_disk (m->legs[victim].spec) != NULL)
       sim_files_remove (m->legs[victim].spec);
     world_allow_other_legs ();

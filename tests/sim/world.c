@@ -317,6 +317,24 @@ has_merge (const struct manifest *m)
   return false;
 }
 
+/* The primary of the last manifest is another one now: had that a cause, in
+ * this life?  Which leg is right where they differ is for it to say.
+ */
+static void
+check_new_primary (const struct manifest *m)
+{
+  unsigned i;
+
+  if (now.has_faults || now.hidden != 0 || now.is_leg_lost ||
+      plan.changes_legs || !now.clients.has_started)
+    return;
+  for (i = 0; i < m->leg_count; ++i)
+    if (strcmp (m->legs[i].spec, now.primary) == 0 &&
+        world_trusted_disk (&m->legs[i]) != NULL)
+      sim_fail ("%s is the primary, and no more %s, without a cause",
+                m->legs[m->primary].spec, now.primary);
+}
+
 static void
 check_manifest (const struct manifest *m)
 {
@@ -337,8 +355,12 @@ check_manifest (const struct manifest *m)
   check_log (m);
   /* Another leg is read now where they differ. */
   if (strcmp (now.primary, m->legs[m->primary].spec) != 0 &&
-      now.primary[0] != '\0')
+      now.primary[0] != '\0') {
+    check_new_primary (m);
     world_allow_other_legs ();
+  }
+  if (now.clients.has_started)
+    now.is_leg_lost = false; /* another leg has been found */
   snprintf (now.primary, sizeof now.primary, "%s", m->legs[m->primary].spec);
 }
 

@@ -69,6 +69,7 @@ extern struct world {
   struct sim_snapshot snapshots[WORLD_MAX_SNAPSHOTS]; /* oldest first */
   unsigned next_name;
   char primary[WORLD_NAME_BYTES]; /* of the last manifest */
+  bool is_leg_lost;               /* since the last start */
   bool has_faults;                /* this life */
   bool had_faults;                /* some life before or now */
   bool legs_may_fail;
