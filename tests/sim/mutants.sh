@@ -60,11 +60,13 @@ link ()
     -ljansson -lz -pthread
 }
 
-# promise: what the run that has just failed says was broken.
+# promise: what the run that has just failed says was broken; or which
+# assertion of the code itself.
 promise ()
 {
-  sed -n 's/^FAILED: seed [0-9]*, point [0-9]*: //p' "$tmp/err" |
-    head -n 1 | cut -c1-60
+  sed -n -e "s/^dmsim: .*: \(Assertion .*\) failed\.\$/\1/p" \
+    -e 's/^FAILED: seed [0-9]*, point [0-9]*: //p' "$tmp/err" |
+    sed -n 1p | cut -c1-60
 }
 
 # try_seeds FROM TO: false if one of these fails, after saying so.
