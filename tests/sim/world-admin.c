@@ -11,6 +11,7 @@
 
 #include "sim.h"
 #include "volume-admin-snapshots.h"
+#include "volume-impl.h"
 #include "world.h"
 
 /* See if the result of a call can be.  Returns true if it counts. */
@@ -169,7 +170,9 @@ world_roll_back (void)
   if (!now.clients.has_ended &&
       (r == -EBUSY || (r == -EIO && (plan.cow_bytes > 0 || now.had_faults)))) {
     sim_trace ("roll back to %s: %s", name, why.text);
-    model_cancel_rollback (now.model);
+    /* If it could be recorded neither way, a start shows which it is. */
+    if (!now.volume->must_save)
+      model_cancel_rollback (now.model);
     return;
   }
   if (!can_be ("roll back to", name, r, &why)) {
