@@ -386,10 +386,10 @@ START_TEST (nobody_writes_to_it_after_its_flush)
   take_snapshot (&t, "a");
   put_pattern (t.device, 2, 0, 100);
   late.device = open_device (&t, "a");
-  before_rename = begin_late;
+  atomic_store (&before_rename, begin_late);
   ck_assert_int_eq (roll_back (&t, "a", VOLUME_SNAPSHOT_FORCE, &why), 0);
   thread_join (&late.thread);
-  before_rename = NULL;
+  atomic_store (&before_rename, NULL);
   ck_assert_int_eq (late.result, -EIO);
   expect_pattern (t.device, 1, 0, 100);
   volume_device_close (late.device);

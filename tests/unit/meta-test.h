@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,7 +30,7 @@ static int failing_call = -1;
 static int calls_seen;
 
 /* Is called first whenever a file is renamed, if it is not NULL. */
-static void (*before_rename) (void);
+static void (*_Atomic before_rename) (void);
 
 static inline void
 watch_calls (int fail)
@@ -83,10 +84,11 @@ fsync (int fd)
 int
 renameat (int old_fd, const char *old, int new_fd, const char *new)
 {
+  void (*fn) (void) = atomic_load (&before_rename);
   char text[300];
 
-  if (before_rename != NULL)
-    before_rename ();
+  if (fn != NULL)
+    fn ();
   (void) snprintf (text, sizeof text, "rename %s %s", old, new);
   if (!note_call (text))
     return -1;
