@@ -127,10 +127,8 @@ END {
   for (s = 1; s <= num_scenarios; s++)
     table(scenarios[s])
   print "\nmedians compared"
-  for (s = 1; s <= num_scenarios; s++) {
+  for (s = 1; s <= num_scenarios; s++)
     judge_one(scenarios[s], "kcopyd")
-    judge_one(scenarios[s], "kcopyd-offload")
-  }
   for (s = 1; s <= num_scenarios; s++)
     judge_three(scenarios[s])
   print count_missed + 0 > missed

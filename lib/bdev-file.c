@@ -109,23 +109,25 @@ static int
 file_fallocate (struct bdev_file *f, int mode, atomic_bool *unsupported,
                 sector_t sector, sector_t count)
 {
-  int r;
+  int error;
 
   if (atomic_load (unsupported))
     return -EOPNOTSUPP;
   do
-    r = fallocate (f->fd, mode | FALLOC_FL_KEEP_SIZE,
-                   (off_t) sector_to_bytes (sector),
-                   (off_t) sector_to_bytes (count));
-  while (r == -1 && errno == EINTR);
+    error = fallocate (f->fd, mode | FALLOC_FL_KEEP_SIZE,
+                       (off_t) sector_to_bytes (sector),
+                       (off_t) sector_to_bytes (count)) == 0
+              ? 0
+              : errno;
+  while (error == EINTR);
   data_hints_forget (&f->data, sector, count);
-  if (r == 0)
+  if (error == 0)
     return 0;
   /* A disk of larger blocks, and a range that is not whole ones. */
-  if (errno == EINVAL && f->is_disk)
+  if (error == EINVAL && f->is_disk)
     return -EOPNOTSUPP;
-  if (!is_unsupported (errno))
-    return -errno;
+  if (!is_unsupported (error))
+    return -error;
   atomic_store (unsupported, true);
   return -EOPNOTSUPP;
 }
