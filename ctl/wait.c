@@ -42,7 +42,9 @@ any_leg (const json_t *status, const char *state)
   return false;
 }
 
-/* All legs that are in use hold the same. */
+/* All legs that are in use hold the same.  With a leg out, what it misses is
+ * not in sync, and nobody is at work on it.
+ */
 static enum progress
 is_in_sync (const json_t *status)
 {
@@ -50,10 +52,13 @@ is_in_sync (const json_t *status)
 
   if (is_state (status, "volume", "failed"))
     return HOPELESS;
-  if (any_leg (status, "recovering") ||
-      get_number (regions, "insync") < get_number (regions, "total"))
+  if (any_leg (status, "recovering"))
     return WAITING;
-  return is_state (status, "volume", "degraded") ? REACHED_DEGRADED : REACHED;
+  if (is_state (status, "volume", "degraded"))
+    return is_state (status, "resync", "idle") ? REACHED_DEGRADED : WAITING;
+  return get_number (regions, "insync") < get_number (regions, "total")
+           ? WAITING
+           : REACHED;
 }
 
 /* Nothing goes on in the background. */

@@ -321,6 +321,19 @@ get_resync (struct volume *v, const struct mirror_status *mirror,
     status->eta_seconds = div_round_up (left, look->rate);
 }
 
+/* Legs that are out miss what is written: all that is dirty would be copied
+ * for them.  The mirror itself knows of the legs it writes to only.
+ */
+static uint64_t
+regions_in_sync (const struct mirror_status *mirror, enum volume_state state)
+{
+  uint64_t clean = mirror->regions_total -
+                   MIN_OF (mirror->log.dirty, mirror->regions_total);
+
+  return state == VOLUME_DEGRADED ? MIN_OF (mirror->regions_in_sync, clean)
+                                  : mirror->regions_in_sync;
+}
+
 static void
 get_mirror (struct volume *v, struct volume_status *status)
 {
@@ -335,7 +348,7 @@ get_mirror (struct volume *v, struct volume_status *status)
   status->leg_count = 0;
   status->region_bytes = sector_to_bytes (mirror.region_sectors);
   status->regions_total = mirror.regions_total;
-  status->regions_in_sync = mirror.regions_in_sync;
+  status->regions_in_sync = regions_in_sync (&mirror, status->state);
   for (i = 0; i < v->look.leg_count; ++i) {
     const struct mirror_leg_status *m = &mirror.legs[i];
     struct volume_leg_status *leg = &status->legs[status->leg_count];

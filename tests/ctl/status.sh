@@ -138,6 +138,8 @@ expect 3 -s "$(control vol)" --json status
 test "$(value volume.state)" = degraded
 test "$(value legs.1.state)" = failed
 test "$(value legs.1.errors.write)" = 1
+test "$(value regions.insync)" -lt 4
+test "$(value regions.insync)" = $((4 - $(value regions.dirty)))
 [[ $(value legs.1.reason) = *write* ]] || fail "no reason is given"
 expect 3 -s "$(control vol)" status
 told '^ +1 +failed .*b.img +.*write'
