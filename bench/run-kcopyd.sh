@@ -116,12 +116,14 @@ echo "$runs rounds; kcopyd ${kcopyd_options:-as it is}"
 # and c; in a scenario on the disk they end when that is durable.
 
 copy_kcopyd () {
-  local options=("${kcopyd_words[@]}")
+  local options=()
 
   [[ $scenario != *-overwrite ]] || options+=(--keep)
   [[ $scenario != disk-* ]] || options+=(--flush)
-  [[ $scenario != disk-* || $1 = buffered ]] || options+=(--direct)
+  [[ $scenario != disk-* || $1 = buffered ]] ||
+    options+=(--direct --sub-job-kib 2048 --sub-jobs 2)
   [[ $scenario != disk-new || $1 = buffered ]] || options+=(--allocate)
+  options+=("${kcopyd_words[@]}") # these have the last word
   [ "$1" != offload ] || options+=(--offload)
   shift
   "$program" "${options[@]}" source "$@"
