@@ -378,6 +378,16 @@ meet_legs (const struct manifest *m)
       world_leg_path (i, now.legs[i]);
 }
 
+/* There is none, or no more: a start failed before it was durable, and the
+ * next one chooses anew.
+ */
+static struct manifest *
+no_manifest (void)
+{
+  now.primary[0] = '\0';
+  return NULL;
+}
+
 struct manifest *
 world_visit_grave (void)
 {
@@ -401,13 +411,13 @@ world_visit_grave (void)
   r = meta_dir_open (WORLD_META, &dir);
   sim_files_only_look (false);
   if (r == -ENOENT)
-    return NULL;
+    return no_manifest ();
   if (r < 0)
     sim_fail ("the folder cannot be opened: %s", strerror (-r));
   r = manifest_load (dir, &m);
   meta_dir_close (dir);
   if (r == -ENOENT)
-    return NULL;
+    return no_manifest ();
   if (r < 0)
     sim_fail ("the manifest cannot be read: %s", strerror (-r));
   check_manifest (m);
