@@ -514,8 +514,11 @@ blocks_end (void *handle, struct bdev_io *io)
     return bdev_end (b->lower, io);
   f = io->state[0];
   r = bdev_end (b->lower, &f->io);
-  if (flight_end (b, f) && r == 0)
+  io->ended_ns = f->io.ended_ns;
+  if (flight_end (b, f) && r == 0) {
     r = repeat (b, io);
+    io->ended_ns = 0;
+  }
   return r;
 }
 

@@ -105,6 +105,9 @@ struct request {
   unsigned window;  /* the most of them */
   struct list done; /* commands with data for us */
   int error;        /* the first */
+
+  bool is_measured;
+  uint64_t answered_ns; /* then: when the last command was */
 };
 
 static bool
@@ -150,6 +153,8 @@ command_done (struct nbd_command *command, int error)
     group_sync_end (&rq->dev->sync, error);
   mutex_lock (&rq->lock);
   rq->in_flight--;
+  if (rq->is_measured)
+    rq->answered_ns = clock_now_ns ();
   if (error < 0 && rq->error == 0)
     rq->error = error;
   rq->extent_length = command->extent_length;
@@ -533,6 +538,7 @@ nbd_begin (void *handle, struct bdev_io *io)
     free (rq);
     return r;
   }
+  rq->is_measured = io->began_ns != 0;
   request_pump (rq);
   io->state[0] = rq;
   return 0;
@@ -546,6 +552,7 @@ nbd_end (void *handle, struct bdev_io *io)
 
   (void) handle;
   request_finish (rq);
+  io->ended_ns = rq->must_flush ? 0 : rq->answered_ns;
   r = request_settle (rq);
   request_destroy (rq);
   free (rq);

@@ -35,6 +35,7 @@
 
 #include "bdev-uring.h"
 #include "bits.h"
+#include "clock.h"
 #include "sync.h"
 #include "vector.h"
 
@@ -72,6 +73,8 @@ static atomic_bool is_forbidden;
 static void
 set_done (struct bdev_io *io, int result)
 {
+  if (io->began_ns != 0)
+    io->ended_ns = clock_now_ns ();
   io->state[STATE_RESULT] = (void *) (intptr_t) result;
   io->state[STATE_IS_DONE] = io;
 }
@@ -222,23 +225,22 @@ submit_and_wait (struct thread_ring *t, unsigned wait_count)
   return 0;
 }
 
-/* IN_FLIGHT -> DONE, for all. */
+/* IN_FLIGHT -> DONE, for WAIT_COUNT of them, unless a signal comes, and for
+ * all that are.
+ */
 static void
-reap (struct thread_ring *t)
+reap (struct thread_ring *t, unsigned wait_count)
 {
   struct io_uring_cqe *cqe;
-  int r;
+  int r = io_uring_wait_cqe_nr (&t->ring, &cqe, wait_count);
 
-  while (t->in_flight > 0) {
-    r = io_uring_wait_cqe_nr (&t->ring, &cqe, t->in_flight);
-    /* The kernel has the memory, and nobody else can say until when. */
-    if (r < 0 && r != -EINTR && r != -EAGAIN)
-      abort ();
-    while (io_uring_peek_cqe (&t->ring, &cqe) == 0) {
-      set_done (io_uring_cqe_get_data (cqe), cqe->res);
-      io_uring_cqe_seen (&t->ring, cqe);
-      t->in_flight--;
-    }
+  /* The kernel has the memory, and nobody else can say until when. */
+  if (r < 0 && r != -EINTR && r != -EAGAIN)
+    abort ();
+  while (io_uring_peek_cqe (&t->ring, &cqe) == 0) {
+    set_done (io_uring_cqe_get_data (cqe), cqe->res);
+    io_uring_cqe_seen (&t->ring, cqe);
+    t->in_flight--;
   }
 }
 
@@ -309,12 +311,16 @@ bdev_uring_end (struct bdev_io *io)
   struct thread_ring *t = io->state[STATE_RING];
 
   while (!is_done (io)) {
-    int r = submit_and_wait (t, t->queued + t->in_flight);
+    /* To wait for all at once costs least, but the first would seem to take
+     * as long as the last.
+     */
+    bool is_measured = io->began_ns != 0;
+    int r = submit_and_wait (t, is_measured ? 1 : t->queued + t->in_flight);
 
     if (r < 0 && t->in_flight == 0)
       give_up_ring (t);
     else
-      reap (t);
+      reap (t, is_measured ? 1 : t->in_flight);
   }
   return (intptr_t) io->state[STATE_RESULT];
 }

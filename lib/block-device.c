@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "bdev-impl.h"
+#include "bdev-observe.h"
 #include "bits.h"
 #include "block-device.h"
 #include "checked-math.h"
+#include "clock.h"
 #include "versioned.h"
 
 struct block_device {
@@ -20,6 +22,8 @@ struct block_device {
   void *handle;
   char *name;
   sector_t sectors;
+  bdev_observe_fn observe; /* or NULL */
+  void *observe_context;
 };
 
 /* The least that makes sense: a device that can be read. */
@@ -57,6 +61,7 @@ bdev_create (const struct bdev_ops *ops, void *handle, const char *name,
   }
   b->handle = handle;
   b->sectors = sectors;
+  b->observe = NULL;
   *bdev = b;
   return 0;
 }
@@ -122,6 +127,38 @@ bdev_is_read_only (const struct block_device *bdev)
   return bdev->ops.write == NULL;
 }
 
+/*----- how long it takes -----------------------------------------------*/
+
+void
+bdev_set_observer (struct block_device *bdev, bdev_observe_fn fn, void *context)
+{
+  bdev->observe = fn;
+  bdev->observe_context = context;
+}
+
+/* When an operation begins: 0 if nobody wants to know. */
+static uint64_t
+observe_begin (const struct block_device *bdev)
+{
+  return bdev->observe != NULL ? clock_now_ns () : 0;
+}
+
+/* The operation that began at BEGAN_NS has ended, with RESULT, at ENDED_NS (0:
+ * now).  Returns RESULT.
+ */
+static int
+observe_end (const struct block_device *bdev, enum bdev_op op,
+             uint64_t began_ns, uint64_t ended_ns, int result)
+{
+  if (bdev->observe != NULL)
+    bdev->observe (op, result,
+                   (ended_ns != 0 ? ended_ns : clock_now_ns ()) - began_ns,
+                   bdev->observe_context);
+  return result;
+}
+
+/*----- operations ------------------------------------------------------*/
+
 /* The sectors that IOV holds, or -EINVAL if the range is not inside the
  * device or not whole sectors.
  */
@@ -146,10 +183,13 @@ bdev_read (struct block_device *bdev, const struct iovec *iov, int iovcnt,
            sector_t sector)
 {
   int r = check_vector (bdev, iov, iovcnt, sector);
+  uint64_t began_ns;
 
   if (r < 0)
     return r;
-  return bdev->ops.read (bdev->handle, iov, iovcnt, sector);
+  began_ns = observe_begin (bdev);
+  r = bdev->ops.read (bdev->handle, iov, iovcnt, sector);
+  return observe_end (bdev, BDEV_READ, began_ns, 0, r);
 }
 
 int
@@ -157,6 +197,7 @@ bdev_write (struct block_device *bdev, const struct iovec *iov, int iovcnt,
             sector_t sector, unsigned flags)
 {
   int r = check_vector (bdev, iov, iovcnt, sector);
+  uint64_t began_ns;
 
   if (r == 0 && (flags & ~BDEV_FUA) != 0)
     r = -EINVAL;
@@ -164,21 +205,29 @@ bdev_write (struct block_device *bdev, const struct iovec *iov, int iovcnt,
     return r;
   if (bdev->ops.write == NULL)
     return -EROFS;
-  return bdev->ops.write (bdev->handle, iov, iovcnt, sector, flags);
+  began_ns = observe_begin (bdev);
+  r = bdev->ops.write (bdev->handle, iov, iovcnt, sector, flags);
+  return observe_end (bdev, BDEV_WRITE, began_ns, 0, r);
 }
 
 int
 bdev_flush (struct block_device *bdev)
 {
+  uint64_t began_ns;
+
   if (bdev->ops.flush == NULL)
     return 0;
-  return bdev->ops.flush (bdev->handle);
+  began_ns = observe_begin (bdev);
+  return observe_end (bdev, BDEV_FLUSH, began_ns, 0,
+                      bdev->ops.flush (bdev->handle));
 }
 
 int
 bdev_discard (struct block_device *bdev, sector_t sector, sector_t count,
               unsigned flags)
 {
+  uint64_t began_ns;
+
   if (!range_is_inside (sector, count, bdev->sectors) ||
       (flags & ~BDEV_FUA) != 0)
     return -EINVAL;
@@ -188,7 +237,9 @@ bdev_discard (struct block_device *bdev, sector_t sector, sector_t count,
     return -EOPNOTSUPP;
   if (count == 0)
     return 0;
-  return bdev->ops.discard (bdev->handle, sector, count, flags);
+  began_ns = observe_begin (bdev);
+  return observe_end (bdev, BDEV_DISCARD, began_ns, 0,
+                      bdev->ops.discard (bdev->handle, sector, count, flags));
 }
 
 static int
@@ -216,6 +267,7 @@ bdev_write_zeroes (struct block_device *bdev, sector_t sector, sector_t count,
                    unsigned flags)
 {
   int r = -EOPNOTSUPP;
+  uint64_t began_ns;
 
   if (!range_is_inside (sector, count, bdev->sectors) ||
       (flags & ~ZERO_FLAGS) != 0)
@@ -224,11 +276,12 @@ bdev_write_zeroes (struct block_device *bdev, sector_t sector, sector_t count,
     return -EROFS;
   if (count == 0)
     return 0;
+  began_ns = observe_begin (bdev);
   if (bdev->ops.write_zeroes != NULL)
     r = bdev->ops.write_zeroes (bdev->handle, sector, count, flags);
   if (r == -EOPNOTSUPP && !(flags & BDEV_FAST))
     r = write_zero_buffers (bdev, sector, count, flags);
-  return r;
+  return observe_end (bdev, BDEV_WRITE_ZEROES, began_ns, 0, r);
 }
 
 int
@@ -309,13 +362,21 @@ bdev_begin (struct block_device *bdev, struct bdev_io *io)
     return r;
   if (bdev->ops.begin == NULL)
     return -EAGAIN;
-  return bdev->ops.begin (bdev->handle, io);
+  /* A device on top of this one may measure it already. */
+  if (bdev->observe != NULL)
+    io->began_ns = clock_now_ns ();
+  r = bdev->ops.begin (bdev->handle, io);
+  if (r == 0 || r == -EAGAIN || r == -EOPNOTSUPP) /* or to be done by a call */
+    return r;
+  return observe_end (bdev, io->op, io->began_ns, 0, r);
 }
 
 int
 bdev_end (struct block_device *bdev, struct bdev_io *io)
 {
-  return bdev->ops.end (bdev->handle, io);
+  int r = bdev->ops.end (bdev->handle, io);
+
+  return observe_end (bdev, io->op, io->began_ns, io->ended_ns, r);
 }
 
 bool

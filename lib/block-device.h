@@ -78,6 +78,13 @@ struct bdev_io {
   bool more;
 
   void *state[6]; /* the device's own, from begin to end */
+
+  /* Both 0 before bdev_begin.  Where it is measured how long a device takes,
+   * began_ns is not 0 when its begin is called: then a device that knows when
+   * IO has ended sets ended_ns to that moment of CLOCK_MONOTONIC.  Else it
+   * counts as ended when its end returns, which may be later.
+   */
+  uint64_t began_ns, ended_ns;
 };
 
 /* What a device likes. */

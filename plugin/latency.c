@@ -55,6 +55,21 @@ latency_destroy (struct latency *latency)
   free (latency);
 }
 
+void
+latency_reset (struct latency *latency)
+{
+  unsigned i, op, j;
+
+  for (i = 0; i < SHARDS; ++i)
+    for (op = 0; op < LATENCY_OPS; ++op) {
+      for (j = 0; j < LATENCY_BUCKETS; ++j)
+        atomic_store_explicit (&latency->shards[i].ops[op].buckets[j], 0,
+                               memory_order_relaxed);
+      atomic_store_explicit (&latency->shards[i].ops[op].sum_ns, 0,
+                             memory_order_relaxed);
+    }
+}
+
 /* The shard of this thread: they are given out in turn. */
 static unsigned
 shard_index (void)

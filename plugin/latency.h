@@ -37,6 +37,9 @@ struct latency;
 int latency_create (struct latency **latency);
 void latency_destroy (struct latency *latency);
 
+/* Forget all, for something new to be measured. */
+void latency_reset (struct latency *latency);
+
 /* A request of kind OP took so long.  Any thread. */
 void latency_add (struct latency *latency, enum latency_op op, uint64_t ns);
 

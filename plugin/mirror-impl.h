@@ -28,6 +28,7 @@ struct leg {
   atomic_ulong reads, writes, read_bytes, write_bytes;
   atomic_ulong read_errors, write_errors, flush_errors;
   atomic_ulong repaired_bytes, mismatched_bytes;
+  struct latency *latency; /* NULL: not measured */
 
   /* A read has failed, and what was bad has not been repaired: read only
    * when no other leg can be.
@@ -74,6 +75,7 @@ struct mirror {
   mirror_note_fn note;
   mirror_log_failed_fn log_failed;
   void *opaque;
+  bool measures_legs;
   atomic_uint round_robin;
   atomic_uint failed_requests;
   /* Fails for ever once a flush has failed on the last leg. */
@@ -330,6 +332,7 @@ void mirror_let_resync_go (struct mirror *m);
 int mirror_install_device (struct mirror *m, unsigned leg,
                            struct block_device *bdev);
 
-void mirror_free_names (struct mirror *m);
+/* Names and histograms, at the end. */
+void mirror_free_leg_memory (struct mirror *m);
 
 #endif /* DM_MIRROR_IMPL_H */

@@ -38,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bdev-observe.h"
 #include "log-sink.h"
 #include "mirror-impl.h"
 
@@ -72,6 +73,20 @@ close_device (struct mirror *m, struct leg *leg)
   leg->bdev = NULL;
 }
 
+/* An operation of the device of the leg whose histograms are CONTEXT. */
+static void
+measure (enum bdev_op op, int result, uint64_t ns, void *context)
+{
+  static const enum latency_op kinds[] = {
+    [BDEV_READ] = LATENCY_READ,         [BDEV_WRITE] = LATENCY_WRITE,
+    [BDEV_FLUSH] = LATENCY_FLUSH,       [BDEV_DISCARD] = LATENCY_TRIM,
+    [BDEV_WRITE_ZEROES] = LATENCY_ZERO,
+  };
+
+  (void) result; /* an error may have taken long, too */
+  latency_add (context, kinds[op], ns);
+}
+
 /* The name for BDEV, for install_device; NULL: no memory. */
 static struct leg_name *
 make_name (struct block_device *bdev)
@@ -93,23 +108,35 @@ install_device (struct mirror *m, struct leg *leg, struct block_device *bdev,
   m->names = name;
   leg->name = name->text;
   leg->bdev = bdev;
+  if (leg->latency != NULL)
+    bdev_set_observer (bdev, measure, leg->latency);
 }
 
 int
 mirror_install_device (struct mirror *m, unsigned leg,
                        struct block_device *bdev)
 {
+  struct leg *l = &m->legs[leg];
   struct leg_name *name = make_name (bdev);
 
   if (name == NULL)
     return -ENOMEM;
-  install_device (m, &m->legs[leg], bdev, name);
+  if (m->measures_legs && l->latency == NULL &&
+      latency_create (&l->latency) < 0) {
+    free (name);
+    return -ENOMEM;
+  }
+  install_device (m, l, bdev, name);
   return 0;
 }
 
 void
-mirror_free_names (struct mirror *m)
+mirror_free_leg_memory (struct mirror *m)
 {
+  unsigned i;
+
+  for (i = 0; i < MIRROR_MAX_LEGS; ++i)
+    latency_destroy (m->legs[i].latency);
   while (m->names != NULL) {
     struct leg_name *name = m->names;
 
@@ -131,6 +158,8 @@ forget_past (struct mirror *m, struct leg *leg)
   leg->reads = leg->writes = leg->read_bytes = leg->write_bytes = 0;
   leg->read_errors = leg->write_errors = leg->flush_errors = 0;
   leg->repaired_bytes = leg->mismatched_bytes = 0;
+  if (leg->latency != NULL)
+    latency_reset (leg->latency);
   atomic_store (&leg->is_doubtful, false);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->repair_lock);
   leg->recent_errors = 0;
@@ -265,8 +294,10 @@ mirror_add_leg (struct mirror *mirror, struct block_device *bdev,
       mirror->leg_count = slot + 1;
     come_in_locked (mirror, slot, "added");
   }
-  else
-    mirror->legs[slot].bdev = NULL; /* it is the caller's still */
+  else {
+    bdev_set_observer (bdev, NULL, NULL); /* it is the caller's still */
+    mirror->legs[slot].bdev = NULL;
+  }
   mutex_unlock (&mirror->state_lock);
   mirror_let_resync_go (mirror);
   *leg = slot;
@@ -368,4 +399,16 @@ mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack)
   mutex_unlock (&mirror->state_lock);
   mirror_let_resync_go (mirror);
   return r;
+}
+
+bool
+mirror_get_leg_latency (struct mirror *mirror, unsigned leg, enum latency_op op,
+                        struct latency_counts *counts)
+{
+  struct latency *latency = mirror->legs[leg].latency;
+
+  if (latency == NULL)
+    return false;
+  latency_get (latency, op, counts);
+  return true;
 }

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bdev-observe.h"
 #include "bits.h"
 #include "log-sink.h"
 #include "mirror-impl.h"
@@ -498,6 +499,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   m->target.ops = &mirror_ops;
   m->target.sectors = params->sectors;
   m->leg_count = params->leg_count;
+  m->measures_legs = params->measures_legs;
   m->chosen_primary = params->primary;
   for (i = 0; i < MIRROR_MAX_LEGS; ++i) {
     m->legs[i].state = LEG_ABSENT;
@@ -532,7 +534,9 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   return 0;
 
 err_free_names:
-  mirror_free_names (m);
+  while (i-- > 0) /* they are the caller's still */
+    bdev_set_observer (m->legs[i].bdev, NULL, NULL);
+  mirror_free_leg_memory (m);
   region_hash_destroy (m->regions);
   if (params->log == NULL)
     dirty_log_destroy (m->log);
@@ -554,7 +558,7 @@ mirror_destroy (struct mirror *mirror)
     assert (mirror->legs[i].users == 0);
     bdev_close (mirror->legs[i].bdev);
   }
-  mirror_free_names (mirror);
+  mirror_free_leg_memory (mirror);
   for (i = 0; i < MIRROR_MAX_LEGS; ++i)
     mutex_destroy (&mirror->legs[i].device_lock);
   region_hash_destroy (mirror->regions);

@@ -15,6 +15,7 @@
 
 #include "block-device.h"
 #include "dirty-log.h"
+#include "latency.h"
 #include "target.h"
 
 #define MIRROR_MAX_LEGS 9
@@ -89,6 +90,7 @@ struct mirror_params {
   mirror_note_fn note;             /* NULL: nobody wants to know */
   mirror_log_failed_fn log_failed; /* NULL: writes fail */
   void *opaque;
+  bool measures_legs; /* for mirror_get_leg_latency */
 };
 
 /* Make a mirror.  On failure legs and log are still the caller's.  Returns 0,
@@ -280,5 +282,11 @@ struct mirror_status {
 };
 
 void mirror_get_status (struct mirror *mirror, struct mirror_status *status);
+
+/* How long operations of kind OP took on leg LEG: those of clients, and those
+ * in the background.  False if they are not measured, or there was no such leg.
+ */
+bool mirror_get_leg_latency (struct mirror *mirror, unsigned leg,
+                             enum latency_op op, struct latency_counts *counts);
 
 #endif /* DM_MIRROR_H */

@@ -76,6 +76,34 @@ label (const char *text, char buffer[LABEL_BYTES])
   return buffer;
 }
 
+/*----- requests --------------------------------------------------------*/
+
+/* A histogram: the samples of metric NAME with LABELS, which are not none. */
+static void
+put_histogram (struct text *t, const char *name, const char *labels,
+               const struct latency_counts *counts)
+{
+  char part[64];
+  uint64_t so_far = 0;
+  unsigned i;
+
+  (void) snprintf (part, sizeof part, "%s_bucket", name);
+
+  for (i = 0; i < LATENCY_BUCKETS; ++i) {
+    char bound[32] = "+Inf";
+
+    so_far += counts->buckets[i];
+    if (i < LATENCY_BUCKETS - 1)
+      (void) snprintf (bound, sizeof bound, "%.9g",
+                       (double) (LATENCY_FIRST_NS << i) / NS_PER_SECOND);
+    sample (t, part, so_far, "{%s,le=\"%s\"}", labels, bound);
+  }
+  fprintf (t->out, "dmnbd_%s_sum{%s} %.9f\n", name, labels,
+           (double) counts->sum_ns / NS_PER_SECOND);
+  (void) snprintf (part, sizeof part, "%s_count", name);
+  sample (t, part, so_far, "{%s}", labels);
+}
+
 /*----- the volume ------------------------------------------------------*/
 
 static void
@@ -176,6 +204,28 @@ put_leg_counters (struct text *t, const struct volume_status *status)
   }
 }
 
+static void
+put_leg_latencies (struct text *t, struct control *c,
+                   const struct volume_status *status)
+{
+  struct latency_counts counts;
+  char labels[64];
+  unsigned i, op;
+
+  begin (t, "leg_duration_seconds", "histogram",
+         "How long operations took on the leg, copies among them.");
+  for (i = 0; i < status->leg_count; ++i)
+    for (op = 0; op < LATENCY_OPS; ++op) {
+      if (!volume_get_leg_latency (c->volume, status->legs[i].index,
+                                   (enum latency_op) op, &counts))
+        continue;
+      (void) snprintf (labels, sizeof labels, "leg=\"%u\",op=\"%s\"",
+                       status->legs[i].index,
+                       latency_op_name ((enum latency_op) op));
+      put_histogram (t, "leg_duration_seconds", labels, &counts);
+    }
+}
+
 /*----- the background --------------------------------------------------*/
 
 static void
@@ -268,42 +318,22 @@ put_snapshots (struct text *t, const struct volume_status *status)
                  chunk_bytes);
 }
 
-/*----- requests --------------------------------------------------------*/
-
-static void
-put_latency_of (struct text *t, const char *op,
-                const struct latency_counts *counts)
-{
-  uint64_t so_far = 0;
-  unsigned i;
-
-  for (i = 0; i < LATENCY_BUCKETS; ++i) {
-    char bound[32] = "+Inf";
-
-    so_far += counts->buckets[i];
-    if (i < LATENCY_BUCKETS - 1)
-      (void) snprintf (bound, sizeof bound, "%.9g",
-                       (double) (LATENCY_FIRST_NS << i) / NS_PER_SECOND);
-    sample (t, "request_duration_seconds_bucket", so_far,
-            "{op=\"%s\",le=\"%s\"}", op, bound);
-  }
-  fprintf (t->out, "dmnbd_request_duration_seconds_sum{op=\"%s\"} %.9f\n", op,
-           (double) counts->sum_ns / NS_PER_SECOND);
-  sample (t, "request_duration_seconds_count", so_far, "{op=\"%s\"}", op);
-}
+/*----- requests ------------------------------------------------------*/
 
 static void
 put_requests (struct text *t, struct control *c)
 {
+  struct latency_counts counts;
+  char labels[64];
   unsigned i;
 
   begin (t, "request_duration_seconds", "histogram",
          "How long requests of clients took, of all exports.");
   for (i = 0; i < LATENCY_OPS; ++i) {
-    struct latency_counts counts;
-
     latency_get (c->latency, (enum latency_op) i, &counts);
-    put_latency_of (t, latency_op_name ((enum latency_op) i), &counts);
+    (void) snprintf (labels, sizeof labels, "op=\"%s\"",
+                     latency_op_name ((enum latency_op) i));
+    put_histogram (t, "request_duration_seconds", labels, &counts);
   }
 }
 
@@ -354,6 +384,7 @@ call_metrics (void *context, const json_t *params, struct rpc_result *result)
   put_volume (&t, c, &status);
   put_leg_states (&t, &status);
   put_leg_counters (&t, &status);
+  put_leg_latencies (&t, c, &status);
   put_resync (&t, &status);
   put_log (&t, &status);
   put_scrub (&t, &status);

@@ -502,3 +502,10 @@ volume_status_free (struct volume_status *status)
   status->snapshots = NULL;
   status->snapshot_count = 0;
 }
+
+bool
+volume_get_leg_latency (struct volume *volume, unsigned leg, enum latency_op op,
+                        struct latency_counts *counts)
+{
+  return mirror_get_leg_latency (volume->mirror, leg, op, counts);
+}

@@ -73,6 +73,10 @@ struct volume_status {
 int volume_get_status (struct volume *volume, struct volume_status *status);
 void volume_status_free (struct volume_status *status);
 
+/* mirror_get_leg_latency, of the leg with that number. */
+bool volume_get_leg_latency (struct volume *volume, unsigned leg,
+                             enum latency_op op, struct latency_counts *counts);
+
 /* The words of interface and messages. */
 const char *volume_state_name (enum volume_state state);
 const char *leg_state_name (enum leg_state state);

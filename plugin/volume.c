@@ -265,6 +265,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     .note = volume_note,
     .log_failed = volume_log_failed,
     .opaque = v,
+    .measures_legs = spec->control != NULL, /* else nobody can ask */
   };
   unsigned i;
   int r = volume_open_log (v, spec, legs, region_bytes, &params.log);

@@ -6,8 +6,10 @@
 
 #include <errno.h>
 
+#include "bdev-observe.h"
 #include "bits.h"
 #include "block-device.h"
+#include "clock.h"
 #include "fault-alloc.h"
 #include "fault-bdev.h"
 #include "test-util.h"
@@ -423,6 +425,161 @@ START_TEST (extents_of_nonsense_are_errors)
 }
 END_TEST
 
+/*----- how long it takes -----------------------------------------------*/
+
+/* Begins and ends one read, and says that it ended so long after its begin. */
+#define TOOK_NS UINT64_C (12345)
+
+struct flight_device {
+  int begin_error, end_error;
+  bool says_when;
+  bool was_measured; /* the last one */
+};
+
+static int
+begin_flight (void *handle, struct bdev_io *io)
+{
+  struct flight_device *d = handle;
+
+  d->was_measured = io->began_ns != 0;
+  if (d->says_when && d->was_measured)
+    io->ended_ns = io->began_ns + TOOK_NS;
+  return d->begin_error;
+}
+
+static int
+end_flight (void *handle, struct bdev_io *io)
+{
+  struct flight_device *d = handle;
+
+  (void) io;
+  return d->end_error;
+}
+
+struct heard {
+  unsigned count;
+  enum bdev_op op;
+  int result;
+  uint64_t ns;
+};
+
+static void
+hear (enum bdev_op op, int result, uint64_t ns, void *context)
+{
+  struct heard *heard = context;
+
+  *heard = (struct heard){ heard->count + 1, op, result, ns };
+}
+
+static void
+assert_heard (const struct heard *heard, unsigned count, enum bdev_op op,
+              int result)
+{
+  ck_assert_uint_eq (heard->count, count);
+  ck_assert_int_eq (heard->op, op);
+  ck_assert_int_eq (heard->result, result);
+}
+
+START_TEST (observers_are_told_of_every_call)
+{
+  struct fault_bdev *disk = fault_bdev_create ("d", 16, NULL);
+  struct block_device *bdev = fault_bdev_open (disk, 0);
+  char *data = test_alloc_sectors (2);
+  struct heard heard = { 0 };
+  uint64_t began = clock_now_ns (), all_ns = 0;
+
+  memset (data, 7, sector_to_bytes (2));
+  bdev_set_observer (bdev, hear, &heard);
+  ck_assert_int_eq (write_at (bdev, 0, 2, data, 0), 0);
+  assert_heard (&heard, 1, BDEV_WRITE, 0);
+  all_ns += heard.ns;
+  ck_assert_int_eq (read_at (bdev, 0, 2, data), 0);
+  assert_heard (&heard, 2, BDEV_READ, 0);
+  all_ns += heard.ns;
+  ck_assert_int_eq (bdev_flush (bdev), 0);
+  assert_heard (&heard, 3, BDEV_FLUSH, 0);
+  all_ns += heard.ns;
+  ck_assert_int_eq (bdev_discard (bdev, 0, 1, 0), 0);
+  assert_heard (&heard, 4, BDEV_DISCARD, 0);
+  all_ns += heard.ns;
+  ck_assert_int_eq (bdev_write_zeroes (bdev, 0, 1, 0), 0);
+  assert_heard (&heard, 5, BDEV_WRITE_ZEROES, 0);
+  all_ns += heard.ns;
+  ck_assert_uint_le (all_ns, clock_now_ns () - began);
+
+  /* An error is told, too; what never came to the device is not. */
+  fault_bdev_add_rule (disk, &(struct fault_rule){ .ops = FAULT_WRITE,
+                                                   .times = 1,
+                                                   .error = -ENOSPC });
+  ck_assert_int_eq (write_at (bdev, 0, 2, data, 0), -ENOSPC);
+  assert_heard (&heard, 6, BDEV_WRITE, -ENOSPC);
+  ck_assert_int_eq (write_at (bdev, 15, 2, data, 0), -EINVAL);
+  ck_assert_int_eq (bdev_discard (bdev, 0, 0, 0), 0);
+  ck_assert_uint_eq (heard.count, 6);
+
+  bdev_set_observer (bdev, NULL, NULL);
+  ck_assert_int_eq (read_at (bdev, 0, 2, data), 0);
+  ck_assert_uint_eq (heard.count, 6);
+  bdev_close (bdev);
+  fault_bdev_destroy (disk);
+  free (data);
+}
+END_TEST
+
+START_TEST (observers_are_told_of_what_was_in_flight)
+{
+  static const struct bdev_ops ops = {
+    .struct_size = sizeof ops,
+    .read = read_nothing,
+    .begin = begin_flight,
+    .end = end_flight,
+  };
+  struct flight_device device = { .says_when = true };
+  struct block_device *bdev;
+  struct heard heard = { 0 };
+  char data[SECTOR_SIZE];
+  struct iovec iov = { data, sizeof data };
+  const struct bdev_io request = { .op = BDEV_READ, .iov = &iov, .iovcnt = 1 };
+  struct bdev_io io = request;
+  uint64_t began;
+
+  ck_assert_int_eq (bdev_create (&ops, &device, "x", 8, &bdev), 0);
+  ck_assert_int_eq (bdev_begin (bdev, &io), 0);
+  ck_assert (!device.was_measured);
+  ck_assert_int_eq (bdev_end (bdev, &io), 0);
+
+  bdev_set_observer (bdev, hear, &heard);
+  io = request;
+  ck_assert_int_eq (bdev_begin (bdev, &io), 0);
+  ck_assert (device.was_measured);
+  ck_assert_uint_eq (heard.count, 0);
+  device.end_error = -EIO;
+  ck_assert_int_eq (bdev_end (bdev, &io), -EIO);
+  assert_heard (&heard, 1, BDEV_READ, -EIO);
+  ck_assert_uint_eq (heard.ns, TOOK_NS);
+
+  /* One that cannot say when: its end counts. */
+  device = (struct flight_device){ .says_when = false };
+  io = request;
+  began = clock_now_ns ();
+  ck_assert_int_eq (bdev_begin (bdev, &io), 0);
+  ck_assert_int_eq (bdev_end (bdev, &io), 0);
+  assert_heard (&heard, 2, BDEV_READ, 0);
+  ck_assert_uint_le (heard.ns, clock_now_ns () - began);
+
+  /* What a call is to do is told of by the call; an error is one. */
+  device.begin_error = -EAGAIN;
+  io = request;
+  ck_assert_int_eq (bdev_begin (bdev, &io), -EAGAIN);
+  ck_assert_uint_eq (heard.count, 2);
+  device.begin_error = -ENOTCONN;
+  io = request;
+  ck_assert_int_eq (bdev_begin (bdev, &io), -ENOTCONN);
+  assert_heard (&heard, 3, BDEV_READ, -ENOTCONN);
+  bdev_close (bdev);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -438,6 +595,8 @@ main (void)
     a_bare_device_has_defaults,
     zeroing_falls_back_to_writing,
     extents_of_nonsense_are_errors,
+    observers_are_told_of_every_call,
+    observers_are_told_of_what_was_in_flight,
     NULL,
   };
 
