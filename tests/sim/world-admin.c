@@ -147,6 +147,16 @@ world_rename_snapshot (struct sim_snapshot *s)
   world_counters.renamed_live++;
 }
 
+/* A roll-back has been refused.  But if it could be recorded neither way, a
+ * start shows which it is.
+ */
+static void
+refuse_rollback (void)
+{
+  if (!now.volume->must_save)
+    model_cancel_rollback (now.model);
+}
+
 void
 world_roll_back (void)
 {
@@ -170,14 +180,12 @@ world_roll_back (void)
   if (!now.clients.has_ended &&
       (r == -EBUSY || (r == -EIO && (plan.cow_bytes > 0 || now.had_faults)))) {
     sim_trace ("roll back to %s: %s", name, why.text);
-    /* If it could be recorded neither way, a start shows which it is. */
-    if (!now.volume->must_save)
-      model_cancel_rollback (now.model);
+    refuse_rollback ();
     return;
   }
   if (!can_be ("roll back to", name, r, &why)) {
     if (!now.clients.has_ended)
-      model_cancel_rollback (now.model);
+      refuse_rollback ();
     return;
   }
   model_end_rollback (now.model, issued);
