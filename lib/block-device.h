@@ -94,6 +94,11 @@ struct bdev_limits {
   unsigned max_bytes;     /* larger requests are cut */
   bool is_direct;         /* O_DIRECT: page cache is not used */
   bool is_remote;         /* behind a socket */
+
+  /* Its operations may wait for asynchronous work on other devices, such as
+   * copies between them: so asynchronous work on it has threads of its own.
+   */
+  bool is_stacked;
 };
 
 /* How a device does its work.  HANDLE is what bdev_create was given.

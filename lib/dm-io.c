@@ -24,6 +24,7 @@
 #include <stdlib.h>
 
 #include "bits.h"
+#include "dm-io-floor.h"
 #include "dm-io-impl.h"
 #include "io-threads.h"
 #include "list.h"
@@ -247,6 +248,7 @@ do_async (const struct dm_io_request *rq, io_notify_fn fn, void *context)
   static const struct io_region nothing;
   unsigned num_parts = MAX_OF (rq->num_regions, 1);
   const struct io_region *where = rq->num_regions > 0 ? rq->where : &nothing;
+  enum io_floor top = IO_FLOOR_DEVICES;
   struct async *async;
   unsigned i;
   int r = check_request (rq);
@@ -255,7 +257,9 @@ do_async (const struct dm_io_request *rq, io_notify_fn fn, void *context)
     return r;
   if (fn == NULL || !has_reservation ())
     return -EINVAL;
-  r = io_threads_start ();
+  for (i = 0; i < num_parts; ++i)
+    top = MAX_OF (top, dm_io_floor_of (&where[i]));
+  r = io_threads_start (top);
   if (r < 0)
     return r;
   async = async_alloc (num_parts);
@@ -270,6 +274,7 @@ do_async (const struct dm_io_request *rq, io_notify_fn fn, void *context)
   atomic_init (&async->error_bits, 0);
   for (i = 0; i < num_parts; ++i) {
     async->parts[i].work.fn = do_part;
+    async->parts[i].work.floor = dm_io_floor_of (&where[i]);
     async->parts[i].async = async;
     async->parts[i].where = where[i];
   }

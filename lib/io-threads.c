@@ -1,7 +1,7 @@
 /* The threads that do the blocking I/O of asynchronous calls.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Invariants, under the lock:
+ * Invariants, of each pool, under the lock:
  * (1) thread_count > 0 if the queue is not empty, and at least as many
  *     threads are idle, new or about to come back as there is work in
  *     it, unless no more can be had;
@@ -21,69 +21,90 @@
 #include "io-threads.h"
 #include "sync.h"
 
+/* The threads of one floor, and what they are to do. */
+struct pool {
+  struct cond work_or_end;
+  struct list queue;
+  unsigned queue_length;
+  struct thread threads[IO_THREADS_MAX];
+  unsigned thread_count;
+  unsigned idle_count;
+  bool is_ending; /* no more threads, and those that are there go */
+};
+
 static struct mutex lock = MUTEX_INITIALIZER;
-static struct cond work_or_end;
+static struct pool pools[IO_FLOORS];
 static struct cond ended;
-static bool conds_exist;
+static bool pools_exist;
 
 static unsigned reference_count;
-static struct list queue = LIST_INITIALIZER (queue);
-static unsigned queue_length;
-static struct thread threads[IO_THREADS_MAX];
-static unsigned thread_count;
-static unsigned idle_count;
-static bool is_ending;
+static bool is_ending; /* some pool, or all */
+
+/* Take the first of the queue, or NULL.  The caller holds the lock. */
+static struct io_work *
+take_work_locked (struct pool *pool)
+{
+  struct list *link = list_pop_front (&pool->queue);
+
+  if (link == NULL)
+    return NULL;
+  pool->queue_length--;
+  return list_entry (link, struct io_work, link);
+}
 
 static void
 io_thread_main (void *arg)
 {
-  (void) arg;
+  struct pool *pool = arg;
 
   mutex_lock (&lock);
   for (;;) {
-    struct list *link = list_pop_front (&queue);
+    struct io_work *work = take_work_locked (pool);
 
-    if (link != NULL) {
-      struct io_work *work = list_entry (link, struct io_work, link);
-
-      queue_length--;
+    if (work != NULL) {
       mutex_unlock (&lock);
       work->fn (work);
       mutex_lock (&lock);
       continue;
     }
-    if (is_ending)
+    if (pool->is_ending)
       break;
-    idle_count++;
-    cond_wait (&work_or_end, &lock);
-    idle_count--;
+    pool->idle_count++;
+    cond_wait (&pool->work_or_end, &lock);
+    pool->idle_count--;
   }
   mutex_unlock (&lock);
 }
 
 /* Start one more thread.  The caller holds the lock. */
 static int
-start_thread_locked (void)
+start_thread_locked (struct pool *pool)
 {
   int r;
 
-  if (thread_count == IO_THREADS_MAX)
+  if (pool->thread_count == IO_THREADS_MAX)
     return -EAGAIN;
-  r = thread_start (&threads[thread_count], "dmio-io", io_thread_main, NULL);
+  r = thread_start (&pool->threads[pool->thread_count], "dmio-io",
+                    io_thread_main, pool);
   if (r == 0)
-    thread_count++;
+    pool->thread_count++;
   return r;
 }
 
 void
 io_threads_get (void)
 {
+  unsigned i;
+
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lock);
 
-  if (!conds_exist) {
-    cond_init (&work_or_end);
+  if (!pools_exist) {
+    for (i = 0; i < IO_FLOORS; ++i) {
+      cond_init (&pools[i].work_or_end);
+      list_init (&pools[i].queue);
+    }
     cond_init (&ended);
-    conds_exist = true;
+    pools_exist = true;
   }
   /* A new life must not begin while the last one is being ended. */
   while (is_ending)
@@ -91,60 +112,108 @@ io_threads_get (void)
   reference_count++;
 }
 
+/* What was submitted to threads that had gone, by others that had not. */
+static void
+do_what_is_left (void)
+{
+  struct io_work *work;
+  unsigned i;
+
+  for (i = 0; i < IO_FLOORS; ++i)
+    while ((work = take_work_locked (&pools[i])) != NULL) {
+      mutex_unlock (&lock);
+      work->fn (work);
+      mutex_lock (&lock);
+      i = 0; /* it may have submitted more */
+    }
+}
+
+/* End the threads of POOL, once its queue is empty.  The caller holds the
+ * lock, which is let go meanwhile.
+ */
+static void
+end_threads_locked (struct pool *pool)
+{
+  unsigned i;
+
+  pool->is_ending = true;
+  cond_broadcast (&pool->work_or_end);
+  mutex_unlock (&lock);
+  for (i = 0; i < pool->thread_count; ++i)
+    thread_join (&pool->threads[i]);
+  mutex_lock (&lock);
+}
+
 void
 io_threads_put (void)
 {
-  unsigned i, n;
+  unsigned i;
 
   mutex_lock (&lock);
   assert (reference_count > 0);
-  if (--reference_count > 0 || thread_count == 0) {
+  if (--reference_count > 0 || pools[IO_FLOOR_DEVICES].thread_count == 0) {
     mutex_unlock (&lock);
     return;
   }
   is_ending = true;
-  n = thread_count;
-  cond_broadcast (&work_or_end);
-  mutex_unlock (&lock);
-
-  for (i = 0; i < n; ++i)
-    thread_join (&threads[i]);
-
-  mutex_lock (&lock);
-  assert (list_is_empty (&queue));
-  thread_count = 0;
+  /* From the top: what waits for a lower floor finds it at work. */
+  for (i = IO_FLOORS; i-- > 0;)
+    end_threads_locked (&pools[i]);
+  do_what_is_left ();
+  for (i = 0; i < IO_FLOORS; ++i) {
+    pools[i].thread_count = 0;
+    pools[i].is_ending = false;
+  }
   is_ending = false;
   cond_broadcast (&ended);
   mutex_unlock (&lock);
 }
 
 int
-io_threads_start (void)
+io_threads_start (enum io_floor top)
 {
+  unsigned i;
+  int r = 0;
+
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lock);
 
   if (reference_count == 0)
     return -EINVAL;
-  return thread_count > 0 ? 0 : start_thread_locked ();
+  for (i = 0; i <= top && r == 0; ++i)
+    if (pools[i].thread_count == 0)
+      r = start_thread_locked (&pools[i]);
+  return r;
+}
+
+/* Put WORK behind the others of its floor.  The caller holds the lock. */
+static struct pool *
+enqueue_locked (struct io_work *work)
+{
+  struct pool *pool = &pools[work->floor];
+
+  list_push_back (&pool->queue, &work->link);
+  pool->queue_length++;
+  return pool;
 }
 
 void
 io_threads_submit (struct io_work *work)
 {
+  struct pool *pool;
+
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lock);
 
-  assert (thread_count > 0);
-  list_push_back (&queue, &work->link);
-  queue_length++;
+  pool = enqueue_locked (work);
+  assert (pool->thread_count > 0);
   /* A thread that has been woken counts as idle until it gets up, so each
    * piece of work in the queue needs one of its own (1).  When none can be
    * had the work waits for one of those that are there.  While they are
-   * being ended, whoever submits this takes it, too.
+   * being ended, whoever submits this takes it, too, or whoever ends them.
    */
-  if (queue_length <= idle_count)
-    cond_signal (&work_or_end);
-  else if (!is_ending)
-    (void) start_thread_locked ();
+  if (pool->queue_length <= pool->idle_count)
+    cond_signal (&pool->work_or_end);
+  else if (!pool->is_ending)
+    (void) start_thread_locked (pool);
 }
 
 void
@@ -155,19 +224,19 @@ io_threads_submit_last (struct io_work *work)
   /* Behind the others: who comes back may find another's work in front, and
    * whoever was woken for that finds this (1).
    */
-  list_push_back (&queue, &work->link);
-  queue_length++;
+  (void) enqueue_locked (work);
 }
 
 bool
 io_threads_is_self (void)
 {
-  unsigned i;
+  unsigned i, j;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&lock);
 
-  for (i = 0; i < thread_count; ++i)
-    if (thread_is_self (&threads[i]))
-      return true;
+  for (i = 0; i < IO_FLOORS; ++i)
+    for (j = 0; j < pools[i].thread_count; ++j)
+      if (thread_is_self (&pools[i].threads[j]))
+        return true;
   return false;
 }

@@ -245,7 +245,7 @@ kcopyd_client_create_options (const struct kcopyd_options *options,
   if (r < 0)
     goto err_free_jobs;
   io_threads_get ();
-  r = io_threads_start ();
+  r = io_threads_start (IO_FLOOR_STACKED);
   if (r < 0)
     goto err_put_threads;
 

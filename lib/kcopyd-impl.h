@@ -66,6 +66,7 @@ struct kcopyd_job {
   struct list all_link; /* in the client's list of all with slices */
   struct kcopyd_client *kc;
   enum job_kind kind;
+  enum io_floor floor;   /* of its slices' work */
   struct io_region from; /* JOB_ZERO: no device */
   unsigned num_dests;
   struct io_region dests[KCOPYD_MAX_REGIONS];

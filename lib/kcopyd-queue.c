@@ -133,25 +133,31 @@ kcopyd_submit (struct list *slices)
     struct slice *slice = list_entry (link, struct slice, link);
 
     slice->work.fn = do_slice;
+    slice->work.floor = slice->job->floor;
     io_threads_submit (&slice->work);
   }
 }
 
-/* As kcopyd_submit, from an I/O thread that has nothing left to do: it goes
- * on with one of SLICES itself.  While a long copy is all there is no thread
- * needs to be woken, slice by slice, by another that goes to sleep.
+/* As kcopyd_submit, from an I/O thread of FLOOR that has nothing left to do: it
+ * goes on with one of SLICES itself.  While a long copy is all there is no
+ * thread needs to be woken, slice by slice, by another that goes to sleep.
  */
 static void
-submit_last (struct list *slices)
+submit_last (struct list *slices, enum io_floor floor)
 {
-  struct slice *last;
+  struct slice *last = list_is_empty (slices)
+                         ? NULL
+                         : list_entry (slices->prev, struct slice, link);
 
-  if (list_is_empty (slices))
-    return;
-  last = list_entry (slices->prev, struct slice, link);
-  list_remove (&last->link);
+  if (last != NULL && last->job->floor == floor)
+    list_remove (&last->link);
+  else
+    last = NULL;
   kcopyd_submit (slices);
+  if (last == NULL)
+    return;
   last->work.fn = do_slice;
+  last->work.floor = floor;
   io_threads_submit_last (&last->work);
 }
 
@@ -260,6 +266,7 @@ end_slice (struct slice *slice)
   struct kcopyd_client *kc = job->kc;
   struct list slices = LIST_INITIALIZER (slices);
   struct slice *next = NULL;
+  enum io_floor floor = job->floor;
 
   if (slice->throttle != NULL)
     kcopyd_throttle_end (slice->throttle,
@@ -276,7 +283,7 @@ end_slice (struct slice *slice)
   kcopyd_issue_locked (kc, &slices);
   mutex_unlock (&kc->lock);
   if (next == NULL)
-    submit_last (&slices);
+    submit_last (&slices, floor);
   else
     kcopyd_submit (&slices);
   return next;

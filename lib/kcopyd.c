@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#include "bits.h"
+#include "dm-io-floor.h"
 #include "kcopyd-here.h"
 #include "kcopyd-impl.h"
 
@@ -45,9 +47,12 @@ fill_job (struct kcopyd_job *job, const struct job_spec *spec)
   unsigned i;
 
   job->from = spec->from;
+  job->floor = dm_io_floor_of (&job->from);
   job->num_dests = spec->num_dests;
-  for (i = 0; i < spec->num_dests; ++i)
+  for (i = 0; i < spec->num_dests; ++i) {
     job->dests[i] = spec->dests[i];
+    job->floor = MAX_OF (job->floor, dm_io_floor_of (&job->dests[i]));
+  }
   job->flags = spec->flags;
   if (job_has_flag (job, KCOPYD_WRITE_SEQ))
     job->flags &= ~(1U << KCOPYD_IGNORE_ERROR);

@@ -72,7 +72,8 @@ struct kcopyd_options {
 /* Make a client with a reserve of pages for its data: what is in flight
  * never needs more, and all its jobs share them.  A part is never larger
  * than the reserve.  The parts of all clients together are done by at most
- * 16 threads.  Starts a thread.
+ * 16 threads, and 16 more for devices made of others (bdev_limits).  Starts a
+ * thread.
  *
  * Returns 0 and *RESULT, or
  *   -EINVAL  a wrong struct_size, no pages, or more than a bound above

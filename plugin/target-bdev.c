@@ -39,10 +39,19 @@ target_bdev_extent (void *handle, sector_t sector, sector_t count,
   return target_extent (handle, sector, count, extent);
 }
 
+/* A read of the mirror may wait for a copy of the resync. */
+static void
+target_bdev_limits (void *handle, struct bdev_limits *limits)
+{
+  (void) handle;
+  limits->is_stacked = true;
+}
+
 static const struct bdev_ops target_bdev_ops = {
   .struct_size = sizeof (struct bdev_ops),
   .read = target_bdev_read,
   .extent = target_bdev_extent,
+  .limits = target_bdev_limits,
 };
 
 int

@@ -80,29 +80,38 @@ make_job (bool waits)
 
 START_TEST (start_needs_a_reference)
 {
-  ck_assert_int_eq (io_threads_start (), -EINVAL);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), -EINVAL);
   io_threads_get ();
-  ck_assert_int_eq (io_threads_start (), 0);
-  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_DEVICES), 0);
+  fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_DEVICES), 0); /* it is there */
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), -EAGAIN);
+  fault_alloc_stop ();
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
   io_threads_put ();
-  ck_assert_int_eq (io_threads_start (), -EINVAL);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), -EINVAL);
 }
 END_TEST
 
 START_TEST (start_tells_why_it_failed)
 {
+  unsigned floor;
   int r;
 
   io_threads_get ();
-  fault_alloc_fail_once (FAULT_ALLOC_THREADS, 0);
-  r = io_threads_start ();
-  ck_assert_uint_eq (fault_alloc_stop (), 1);
-  ck_assert_int_eq (r, -EAGAIN);
+  for (floor = 0; floor < IO_FLOORS; ++floor) {
+    fault_alloc_fail_once (FAULT_ALLOC_THREADS, floor == 0 ? 0 : 1);
+    r = io_threads_start (IO_FLOOR_STACKED);
+    ck_assert_uint_eq (fault_alloc_stop (), 1);
+    ck_assert_int_eq (r, -EAGAIN);
+    io_threads_put ();
+    io_threads_get ();
+  }
   fault_alloc_fail_once (FAULT_ALLOC_MEMORY, 0);
-  r = io_threads_start ();
+  r = io_threads_start (IO_FLOOR_STACKED);
   ck_assert_uint_eq (fault_alloc_stop (), 1);
   ck_assert_int_eq (r, -ENOMEM);
-  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
   io_threads_put ();
 }
 END_TEST
@@ -114,7 +123,7 @@ START_TEST (work_runs_once_elsewhere)
 
   setup ();
   io_threads_get ();
-  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
   for (i = 0; i < 200; ++i) {
     jobs[i] = make_job (false);
     io_threads_submit (&jobs[i].work);
@@ -141,7 +150,7 @@ START_TEST (work_that_is_stuck_holds_up_nobody)
 
   setup ();
   io_threads_get ();
-  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
   for (i = 0; i < IO_THREADS_MAX; ++i) {
     stuck[i] = make_job (true);
     io_threads_submit (&stuck[i].work);
@@ -175,7 +184,7 @@ START_TEST (idle_threads_are_not_counted_twice)
 
     setup ();
     io_threads_get ();
-    ck_assert_int_eq (io_threads_start (), 0);
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
     for (i = 0; i < 4; ++i) {
       first[i] = make_job (false);
       io_threads_submit (&first[i].work);
@@ -209,7 +218,7 @@ START_TEST (work_submitted_last_is_counted)
 
     setup ();
     io_threads_get ();
-    ck_assert_int_eq (io_threads_start (), 0);
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
     for (i = 0; i < 4; ++i) {
       first[i] = make_job (false);
       last[i] = make_job (true);
@@ -243,7 +252,7 @@ START_TEST (a_chain_lets_others_in)
 
   setup ();
   io_threads_get ();
-  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
   fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
   for (i = 0; i < 100; ++i) {
     chain[i] = make_job (i == 0);
@@ -271,7 +280,7 @@ START_TEST (work_waits_when_no_thread_can_be_had)
 
   setup ();
   io_threads_get ();
-  ck_assert_int_eq (io_threads_start (), 0);
+  ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
   fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
   for (i = 0; i < 8; ++i) {
     jobs[i] = make_job (true);
@@ -288,6 +297,72 @@ START_TEST (work_waits_when_no_thread_can_be_had)
 }
 END_TEST
 
+/* However much of it there is, and however few threads: work of the upper floor
+ * that waits for work of the lower one does so in vain never.
+ */
+START_TEST (stacked_work_waits_for_devices)
+{
+  struct job stacked[IO_THREADS_MAX + 4], other;
+  unsigned round, i;
+
+  for (round = 0; round < 2; ++round) {
+    setup ();
+    io_threads_get ();
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
+    if (round == 1)
+      fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
+    for (i = 0; i < IO_THREADS_MAX + 4; ++i) {
+      stacked[i] = make_job (true);
+      stacked[i].work.floor = IO_FLOOR_STACKED;
+      io_threads_submit (&stacked[i].work);
+    }
+    event_count_wait (&started, round == 0 ? IO_THREADS_MAX : 1);
+    other = make_job (false);
+    other.done = &gate;
+    io_threads_submit (&other.work);
+    event_count_wait (&done, IO_THREADS_MAX + 4); /* or hang */
+    if (round == 1)
+      fault_alloc_stop ();
+    io_threads_put ();
+    ck_assert (other.was_io_thread);
+    for (i = 0; i < IO_THREADS_MAX + 4; ++i) {
+      ck_assert (stacked[i].was_io_thread);
+      ck_assert (!pthread_equal (stacked[i].thread, other.thread));
+    }
+    teardown ();
+  }
+}
+END_TEST
+
+/* Each floor's work submits some of the other's when the threads are going. */
+START_TEST (put_waits_for_both_floors)
+{
+  unsigned round;
+
+  for (round = 0; round < 50; ++round) {
+    struct job jobs[40];
+    unsigned i;
+
+    setup ();
+    io_threads_get ();
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
+    for (i = 0; i < 40; ++i) {
+      jobs[i] = make_job (false);
+      jobs[i].work.floor = (i + i / 20) % IO_FLOORS;
+    }
+    for (i = 0; i < 20; ++i) {
+      jobs[i].next = &jobs[i + 20];
+      io_threads_submit (&jobs[i].work);
+    }
+    io_threads_put ();
+    ck_assert_uint_eq (event_count_get (&done), 40);
+    for (i = 0; i < 40; ++i)
+      ck_assert (jobs[i].has_run && !jobs[i].has_run_twice);
+    teardown ();
+  }
+}
+END_TEST
+
 /* The last put waits for all that was submitted, and for what that
  * submitted itself.
  */
@@ -301,7 +376,7 @@ START_TEST (put_waits_for_all_work)
 
     setup ();
     io_threads_get ();
-    ck_assert_int_eq (io_threads_start (), 0);
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
     for (i = 0; i < 40; ++i)
       jobs[i] = make_job (false);
     for (i = 0; i < 20; ++i) {
@@ -329,12 +404,12 @@ START_TEST (references_add_up_and_lives_follow)
 
     io_threads_get ();
     io_threads_get ();
-    ck_assert_int_eq (io_threads_start (), 0);
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
     io_threads_put ();
     io_threads_submit (&job.work); /* one reference is left */
     event_count_wait (&done, life + 1);
     io_threads_put ();
-    ck_assert_int_eq (io_threads_start (), -EINVAL);
+    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), -EINVAL);
   }
   teardown ();
 }
@@ -356,7 +431,7 @@ live_often (void *arg)
     event_count_init (&own_done);
     job.done = &own_done;
     io_threads_get ();
-    if (io_threads_start () != 0)
+    if (io_threads_start (IO_FLOOR_STACKED) != 0)
       ++*failures;
     else {
       io_threads_submit (&job.work);
@@ -400,7 +475,7 @@ START_TEST (get_before_fork)
     struct job job = make_job (false);
 
     setup ();
-    if (io_threads_start () != 0)
+    if (io_threads_start (IO_FLOOR_STACKED) != 0)
       _exit (1);
     io_threads_submit (&job.work);
     event_count_wait (&done, 1);
@@ -425,7 +500,9 @@ main (void)
     work_submitted_last_is_counted,
     a_chain_lets_others_in,
     work_waits_when_no_thread_can_be_had,
+    stacked_work_waits_for_devices,
     put_waits_for_all_work,
+    put_waits_for_both_floors,
     references_add_up_and_lives_follow,
     lives_of_many_threads,
     get_before_fork,

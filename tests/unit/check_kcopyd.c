@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include "fault-alloc.h"
 #include "kcopyd-test.h"
 
 /* Copy COUNT sectors to NUM_DESTS places, and look at every byte. */
@@ -355,6 +356,70 @@ START_TEST (many_threads_copy_at_once)
 }
 END_TEST
 
+/*----- devices made of others ------------------------------------------*/
+
+/* Its reads wait until something has been copied elsewhere. */
+static int
+read_when_copied (void *handle, const struct iovec *iov, int iovcnt,
+                  sector_t sector)
+{
+  event_count_wait (handle, 1);
+  return bdev_read (devices[0], iov, iovcnt, sector);
+}
+
+static void
+limits_of_stacked (void *handle, struct bdev_limits *limits)
+{
+  (void) handle;
+  limits->is_stacked = true;
+}
+
+/* More parts of a job than there are threads wait for another job: they leave
+ * it some, even if there is one thread for each floor only.
+ */
+START_TEST (a_stacked_source_waits_for_a_copy)
+{
+  static const struct bdev_ops ops = {
+    .struct_size = sizeof ops,
+    .read = read_when_copied,
+    .limits = limits_of_stacked,
+  };
+  unsigned round;
+
+  for (round = 0; round < 2; ++round) {
+    struct io_region from, dest;
+    struct block_device *stacked;
+    struct copy lower, upper;
+
+    setup (2, 64 * SMALL_SECTORS);
+    copy_init (&upper, small_client (64, 64), NULL);
+    copy_init (&lower, small_client (64, 64), NULL);
+    ck_assert_int_eq (bdev_create (&ops, &lower.done, "stacked", disk_sectors,
+                                   &stacked),
+                      0);
+    if (round == 1)
+      fault_alloc_fail_from (FAULT_ALLOC_THREADS, 0);
+    from = (struct io_region){ stacked, 0, disk_sectors };
+    dest = region (2, 0, disk_sectors);
+    ck_assert_int_eq (kcopyd_copy (upper.kc, &from, 1, &dest, 0, copy_done,
+                                   &upper),
+                      0);
+    start_job (&lower, 1, 0, disk_sectors, 0);
+    event_count_wait (&upper.done, 1); /* or hang */
+    if (round == 1)
+      fault_alloc_stop ();
+    ck_assert_int_eq (upper.read_err, 0);
+    ck_assert_uint_eq (upper.write_err, 0);
+    ck_assert (is_copied (1, 0, 0, disk_sectors));
+    ck_assert (is_copied (2, 0, 0, disk_sectors));
+    finish (&upper);
+    finish (&lower);
+    bdev_close (stacked);
+    teardown ();
+  }
+}
+END_TEST
+
 int
 main (void)
 {
@@ -369,6 +434,7 @@ main (void)
     slices_run_at_once,
     a_job_that_has_begun_goes_first,
     many_threads_copy_at_once,
+    a_stacked_source_waits_for_a_copy,
     NULL,
   };
 
