@@ -32,7 +32,7 @@ leg_close
 
 start_nbdkit pause --filter=pause memory 16M pause-control="$TMP/control"
 leg_open "$(uri pause)" 1000 4
-expect ok write 0 8 1
+settle write 0 8 1
 expect ok tell "$TMP/control" p
 expect ETIMEDOUT write 0 8 2
 took 1000 15000
@@ -40,7 +40,7 @@ expect ETIMEDOUT write 0 8 3
 expect EBUSY reconnect
 expect ok tell "$TMP/control" r
 drained
-expect ok read 0 8 2
-expect ok write 0 8 4
-expect ok read 0 8 4
+settle read 0 8 2
+settle write 0 8 4
+settle read 0 8 4
 leg_close

@@ -11,16 +11,16 @@ set -euo pipefail
 truncate -s 16M "$TMP/a.img"
 start_tcp_nbdkit a file "$TMP/a.img"
 leg_open "nbd://localhost:$port/" 1000 4
-expect ok write 0 4096 1 fua
+settle write 0 4096 1 fua
 stop_process "$(pid a)"
 expect ETIMEDOUT write 0 4096 2
 expect EBUSY reconnect
 kill -CONT "$(pid a)"
 drained
-expect ok read 0 4096 2
-expect ok write 0 4096 3
-expect ok read 0 4096 3
-expect ok flush
+settle read 0 4096 2
+settle write 0 4096 3
+settle read 0 4096 3
+settle flush
 # Killed while stopped, with what it has not read: TCP tells a reset.
 stop_process "$(pid a)"
 leg_start write 0 4096 4

@@ -33,7 +33,7 @@ expect ETIMEDOUT write 0 4096 3
 expect EBUSY reconnect
 kill -CONT "$(pid psk)"
 drained
-expect ok read 0 4096 3
+settle read 0 4096 3
 leg_close
 
 leg_refused "$(tls psk wrong.psk)"
