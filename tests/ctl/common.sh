@@ -95,8 +95,9 @@ end_follow ()
 
   FOLLOW_STATUS=0
   wait "${follower[$name]}" || FOLLOW_STATUS=$?
-  # Nobody writes any more: what is there is all there is.
-  while read -r -t 0.1 -u "$fd" line; do
+  # Nobody writes any more: what is there is all there is, up to a line of ours.
+  echo end >&"$fd"
+  while read -r -t 60 -u "$fd" line && test "$line" != end; do
     printf '%s\n' "$line" >>"$TMP/$name.events"
   done
   exec {fd}<&-
