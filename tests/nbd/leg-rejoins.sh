@@ -64,7 +64,7 @@ done
 end
 
 # Stopped, and gone on: what it had been sent before does not land late.
-begin "$TMP/stopped.d" leg-timeout=1
+begin "$TMP/stopped.d" leg-timeout=5
 hung=$(pid leg_b)
 stop_process "$hung"
 ask write 100000 3000 7

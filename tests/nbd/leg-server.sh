@@ -92,7 +92,7 @@ stop_nbdkit leg_b
 # The server hangs: no client waits much longer than the time-out.
 meta=$TMP/hangs.d
 leg_server leg_b "$TMP/b.img"
-args=("$DM_PLUGIN" "$TMP/a.img" "$(uri leg_b)" meta="$meta" leg-timeout=1)
+args=("$DM_PLUGIN" "$TMP/a.img" "$(uri leg_b)" meta="$meta" leg-timeout=5)
 start_nbdkit vol "${args[@]}"
 client_open vol
 ask write 0 4096 5
