@@ -12,7 +12,7 @@ vol () { expect "$1" -s "$(control vol)" "${@:2}"; }
 fill "$TMP/a.img" 16M 1
 truncate -s 16M "$TMP/b.img"
 start_control vol "$TMP/a.img" "$TMP/b.img" meta="$TMP/vol.d" \
-  region-size=64K resync-rate=1M
+  region-size=64K resync-rate=256K
 follow vol
 vol 0 resync start
 wait_event vol '"resync.started"'

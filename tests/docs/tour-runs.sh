@@ -23,7 +23,7 @@ wait_for ()
 {
   local tries
 
-  for ((tries = 0; tries < 200; tries++)); do
+  for ((tries = 0; tries < 1200; tries++)); do
     test ! -s "$1" || return 0
     read -r -t 0.1 <>"$TMP/never" || :
   done

@@ -25,7 +25,7 @@ for round in 1 2 3; do
   model=$MODEL_PID
   exec {from_model}<&"${MODEL[0]}"
   until test "${line-}" = running; do
-    read -r -t 30 -u "$from_model" line || fail "the load does not run"
+    read -r -t 60 -u "$from_model" line || fail "the load does not run"
   done
   line=
   stop_nbdkit vol
@@ -40,7 +40,7 @@ rm -rf "$meta"
 fill "$TMP/a.img" 16M 1
 truncate -s 16M "$TMP/b.img"
 start_nbdkit vol "$DM_PLUGIN" "$TMP/a.img" "$TMP/b.img" meta="$meta" \
-  region-size=64K resync-rate=1M
+  region-size=64K resync-rate=128K
 "$(helper nbd-io)" "$(uri vol)" 'write 10M 4096 2' 'read 10M 4096 2'
 stop_nbdkit vol
 test "$(dm_manifest "$meta" insync)" = false || fail "16 MiB resynced at once"
