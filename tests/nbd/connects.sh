@@ -40,7 +40,7 @@ test "$(things fd)" -le "$fds" || fail "$fds open files became $(things fd)"
 # nbdkit 1.32 from stopping, so they leave before.)
 coproc IDLE { exec "$rude" "$(sock vol)" idle 60; }
 idle=$IDLE_PID idle_in=${IDLE[1]}
-read -r -t 30 -u "${IDLE[0]}" line
+read -r -t 60 -u "${IDLE[0]}" line
 test "$line" = ready || fail "idle clients: $line"
 "$(helper nbd-io)" "$(uri vol)" 'write 0 4096 2' 'read 0 4096 2' flush
 exec {idle_in}>&-

@@ -15,7 +15,7 @@ storm ()
 
   shift
   fill "$TMP/planted.img" 8M 5
-  "$(helper kill-storm)" --seed 7 --rounds 15 --load-ms 60 --timeout 60 \
+  "$(helper kill-storm)" --seed 7 --rounds 15 --load-ms 60 --timeout 250 \
     --socket "$TMP/storm.sock" --pid-fifo "$TMP/storm.pid" \
     --log "$TMP/storm.log" "$@" \
     -- "$NBDKIT" -f --exit-with-parent -U "$TMP/storm.sock" \
