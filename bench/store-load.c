@@ -122,7 +122,8 @@ open_device (const char *name)
 static void
 make_store (const char *name)
 {
-  sector_t sectors = exception_store_full_size (origin_chunks * CHUNK_SECTORS,
+  sector_t sectors = exception_store_full_size (STORE_PERSISTENT,
+                                                origin_chunks * CHUNK_SECTORS,
                                                 CHUNK_SECTORS);
   int fd = open (name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   struct block_device *bdev;

@@ -24,21 +24,21 @@
   "discard-snapshot="
 
 static int
-read_header (struct exception_store *store)
+read_header (struct persistent_store *store)
 {
   union {
     struct disk_header header;
     char sector[SECTOR_SIZE];
   } u __attribute__ ((aligned (SECTOR_SIZE)));
-  const char *name = bdev_name (store->cow);
+  const char *name = bdev_name (store->base.cow);
   uint32_t chunk;
   int r;
 
-  if (bdev_sectors (store->cow) < 1) {
+  if (bdev_sectors (store->base.cow) < 1) {
     log_error ("%s: the file is empty, not a COW store; " REMEDY, name);
     return -EINVAL;
   }
-  r = store_read (store->cow, &u, 0, 1);
+  r = store_read (store->base.cow, &u, 0, 1);
   if (r < 0) {
     log_error ("%s: the header cannot be read: %s", name, errno_text (r));
     return r;
@@ -63,14 +63,14 @@ read_header (struct exception_store *store)
                name, chunk, EXCEPTION_STORE_MAX_CHUNK_SECTORS);
     return -EINVAL;
   }
-  store->is_valid = u.header.valid != 0;
-  store->chunk_sectors = chunk;
+  store->base.is_valid = u.header.valid != 0;
+  store->base.chunk_sectors = chunk;
   store->epa = records_per_area (chunk);
-  store->store_chunks = bdev_sectors (store->cow) / chunk;
-  if (bdev_sectors (store->cow) < exception_store_min_size (chunk)) {
+  if (bdev_sectors (store->base.cow) <
+      exception_store_min_size (STORE_PERSISTENT, chunk)) {
     log_error ("%s: %" PRIu64 " bytes are too few for chunks of %" PRIu32
                " sectors, the file has been cut short; " REMEDY,
-               name, sector_to_bytes (bdev_sectors (store->cow)), chunk);
+               name, sector_to_bytes (bdev_sectors (store->base.cow)), chunk);
     return -EINVAL;
   }
   return 0;
@@ -78,7 +78,7 @@ read_header (struct exception_store *store)
 
 /* What the reading of all areas remembers. */
 struct load {
-  struct exception_store *store;
+  struct persistent_store *store;
   exception_load_fn fn;
   void *opaque;
   uint64_t *new_chunks; /* of all records, to find duplicates */
@@ -107,10 +107,10 @@ static int
 load_record (struct load *load, uint64_t index,
              const struct exception *exception)
 {
-  struct exception_store *store = load->store;
-  const char *name = bdev_name (store->cow);
+  struct persistent_store *store = load->store;
+  const char *name = bdev_name (store->base.cow);
   uint64_t origin_chunks = div_round_up (store->origin_sectors,
-                                         store->chunk_sectors);
+                                         store->base.chunk_sectors);
   int r;
 
   if (exception->old_chunk >= origin_chunks) {
@@ -121,11 +121,11 @@ load_record (struct load *load, uint64_t index,
       name, index, exception->old_chunk, origin_chunks);
     return -EINVAL;
   }
-  if (exception->new_chunk >= store->store_chunks) {
+  if (exception->new_chunk >= store->base.store_chunks) {
     log_error ("%s: record %" PRIu64 ": new chunk %" PRIu64
                " is outside the store, which has %" PRIu64
                " chunks: the file is damaged or has been cut short; " REMEDY,
-               name, index, exception->new_chunk, store->store_chunks);
+               name, index, exception->new_chunk, store->base.store_chunks);
     return -EINVAL;
   }
   if (is_area_chunk (store->epa, exception->new_chunk)) {
@@ -145,8 +145,8 @@ load_record (struct load *load, uint64_t index,
     log_error ("%s: record %" PRIu64 ": %s", name, index, errno_text (r));
     return r;
   }
-  if (exception->new_chunk >= store->next_free)
-    store->next_free = next_data_chunk (store->epa, exception->new_chunk);
+  if (exception->new_chunk >= store->base.next_free)
+    store->base.next_free = next_data_chunk (store->epa, exception->new_chunk);
   return remember_new_chunk (load, exception->new_chunk);
 }
 
@@ -172,7 +172,7 @@ check_new_chunks (struct load *load)
     if (load->new_chunks[i] == load->new_chunks[i - 1]) {
       log_error ("%s: two records share new chunk %" PRIu64
                  ": the file is damaged; " REMEDY,
-                 bdev_name (load->store->cow), load->new_chunks[i]);
+                 bdev_name (load->store->base.cow), load->new_chunks[i]);
       return -EINVAL;
     }
   }
@@ -188,7 +188,7 @@ check_new_chunks (struct load *load)
 static int
 collect_holes (struct load *load)
 {
-  struct exception_store *store = load->store;
+  struct persistent_store *store = load->store;
   uint64_t chunk = 2;
   size_t i;
 
@@ -197,9 +197,9 @@ collect_holes (struct load *load)
          chunk = next_data_chunk (store->epa, chunk)) {
       int r;
 
-      if (store->released_count == MAX_HOLES)
+      if (store->base.released_count == MAX_HOLES)
         return 0;
-      r = exception_store_push_released (store, chunk);
+      r = exception_store_push_released (&store->base, chunk);
       if (r < 0)
         return r;
     }
@@ -214,21 +214,21 @@ collect_holes (struct load *load)
 static int
 load_area (struct load *load, uint64_t area, uint64_t *count)
 {
-  struct exception_store *store = load->store;
-  const char *name = bdev_name (store->cow);
+  struct persistent_store *store = load->store;
+  const char *name = bdev_name (store->base.cow);
   uint64_t chunk = area_chunk (store->epa, area);
   uint64_t i;
   int r;
 
-  if (chunk >= store->store_chunks) {
+  if (chunk >= store->base.store_chunks) {
     log_error ("%s: area %" PRIu64 " is full and the next one would be "
                "behind the end of the store: the list of records has no "
                "end; " REMEDY,
                name, area - 1);
     return -EINVAL;
   }
-  r = store_read (store->cow, store->area_image, chunk * store->chunk_sectors,
-                  store->chunk_sectors);
+  r = store_read (store->base.cow, store->area_image,
+                  chunk * store->base.chunk_sectors, store->base.chunk_sectors);
   if (r < 0) {
     log_error ("%s: area %" PRIu64 " cannot be read: %s", name, area,
                errno_text (r));
@@ -251,9 +251,10 @@ load_area (struct load *load, uint64_t area, uint64_t *count)
 }
 
 int
-exception_store_load (struct exception_store *store, exception_load_fn fn,
+exception_store_load (struct exception_store *any, exception_load_fn fn,
                       void *opaque)
 {
+  struct persistent_store *store = persistent_store_of (any);
   struct load load = { .store = store, .fn = fn, .opaque = opaque };
   uint64_t area, count = 0, i;
   int r;
@@ -306,28 +307,27 @@ int
 exception_store_open (struct block_device *cow, sector_t origin_sectors,
                       struct exception_store **store)
 {
-  struct exception_store *s = calloc (1, sizeof *s);
+  struct persistent_store *s = calloc (1, sizeof *s);
   int r;
 
   if (s == NULL)
     return -ENOMEM;
-  s->cow = cow;
+  s->base.cow = cow;
   s->origin_sectors = origin_sectors;
   r = read_header (s);
   if (r < 0)
     goto err_free_store;
-  r = alloc_area (s->chunk_sectors, &s->area_image);
+  r = alloc_area (s->base.chunk_sectors, &s->area_image);
   if (r < 0)
     goto err_free_store;
-  r = alloc_area (s->chunk_sectors, &s->zero_area);
+  r = alloc_area (s->base.chunk_sectors, &s->zero_area);
   if (r < 0)
     goto err_free_image;
 
-  s->next_free = 2;
   s->area_count = 1;
-  mutex_init (&s->lock);
   list_init (&s->queue);
-  *store = s;
+  exception_store_init (&s->base, &persistent_store_ops, 2);
+  *store = &s->base;
   return 0;
 
 err_free_image:

@@ -26,7 +26,7 @@
 #include "log-sink.h"
 
 static struct exception
-record_at (const struct exception_store *store, uint64_t index)
+record_at (const struct persistent_store *store, uint64_t index)
 {
   return (struct exception){
     .old_chunk = le64toh (store->area_image[index].old_chunk),
@@ -36,27 +36,28 @@ record_at (const struct exception_store *store, uint64_t index)
 
 /* Bring back the area before the current one, which is empty: it is full. */
 static int
-read_previous_area (struct exception_store *store)
+read_previous_area (struct persistent_store *store)
 {
   uint64_t area = store->current_area - 1, i;
-  int r = store_read (store->cow, store->area_image,
-                      store_area_sector (store, area), store->chunk_sectors);
+  int r = store_read (store->base.cow, store->area_image,
+                      store_area_sector (store, area),
+                      store->base.chunk_sectors);
 
   for (i = 0; r == 0 && i < store->epa; ++i) {
     struct exception e = record_at (store, i);
 
-    if (e.new_chunk == 0 || e.new_chunk >= store->store_chunks ||
+    if (e.new_chunk == 0 || e.new_chunk >= store->base.store_chunks ||
         is_area_chunk (store->epa, e.new_chunk) ||
         e.old_chunk >=
-          div_round_up (store->origin_sectors, store->chunk_sectors)) {
+          div_round_up (store->origin_sectors, store->base.chunk_sectors)) {
       log_error ("%s: record %" PRIu64 " has changed while the store was in "
                  "use; restore the file from a copy",
-                 bdev_name (store->cow), area * store->epa + i);
+                 bdev_name (store->base.cow), area * store->epa + i);
       r = -EINVAL;
     }
   }
   if (r < 0) {
-    memset (store->area_image, 0, sector_to_bytes (store->chunk_sectors));
+    memset (store->area_image, 0, sector_to_bytes (store->base.chunk_sectors));
     return r;
   }
   store->current_area = area;
@@ -65,9 +66,10 @@ read_previous_area (struct exception_store *store)
 }
 
 int
-exception_store_merge_next (struct exception_store *store, uint64_t max,
+exception_store_merge_next (struct exception_store *any, uint64_t max,
                             struct exception *first, uint64_t *count)
 {
+  struct persistent_store *store = persistent_store_of (any);
   struct exception e;
   uint64_t n = 1;
 
@@ -94,8 +96,9 @@ exception_store_merge_next (struct exception_store *store, uint64_t max,
 }
 
 int
-exception_store_merge_commit (struct exception_store *store, uint64_t count)
+exception_store_merge_commit (struct exception_store *any, uint64_t count)
 {
+  struct persistent_store *store = persistent_store_of (any);
   uint64_t begin = store->area_used - count;
   uint64_t first_sector = begin / RECORDS_PER_SECTOR;
   uint64_t end_sector = div_round_up (store->area_used, RECORDS_PER_SECTOR);
@@ -108,13 +111,13 @@ exception_store_merge_commit (struct exception_store *store, uint64_t count)
   memset (sector, 0, sizeof sector);
   memcpy (sector, &store->area_image[begin - kept], kept * sizeof sector[0]);
   r = end_sector > first_sector + 1
-        ? store_write (store->cow, store->zero_area,
+        ? store_write (store->base.cow, store->zero_area,
                        store_area_sector (store, store->current_area) +
                          first_sector + 1,
                        end_sector - first_sector - 1, 0)
         : 0;
   if (r == 0)
-    r = store_write (store->cow, sector,
+    r = store_write (store->base.cow, sector,
                      store_area_sector (store, store->current_area) +
                        first_sector,
                      1, BDEV_FUA);
@@ -122,7 +125,7 @@ exception_store_merge_commit (struct exception_store *store, uint64_t count)
     return r;
   memset (&store->area_image[begin], 0,
           count * sizeof store->area_image[begin]);
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->base.lock);
   store->area_used = begin;
   store->area_count = store->current_area + 1;
   return 0;

@@ -55,18 +55,10 @@ chunks_for_exceptions (uint64_t epa, uint64_t exceptions)
 }
 
 sector_t
-exception_store_full_size (sector_t origin_sectors, sector_t chunk_sectors)
+persistent_store_full_size (uint64_t exceptions, sector_t chunk_sectors)
 {
-  uint64_t exceptions = div_round_up (origin_sectors, chunk_sectors);
-
   return chunks_for_exceptions (records_per_area (chunk_sectors), exceptions) *
          chunk_sectors;
-}
-
-sector_t
-exception_store_min_size (sector_t chunk_sectors)
-{
-  return 3 * chunk_sectors; /* header, area, one chunk */
 }
 
 /* Write the header's sector, durably.  The rest of its chunk is nobody's
@@ -94,7 +86,8 @@ exception_store_format (struct block_device *cow, sector_t chunk_sectors)
 
   assert (is_power_of_2 (chunk_sectors));
   assert (chunk_sectors <= EXCEPTION_STORE_MAX_CHUNK_SECTORS);
-  if (bdev_sectors (cow) < exception_store_min_size (chunk_sectors))
+  if (bdev_sectors (cow) <
+      exception_store_min_size (STORE_PERSISTENT, chunk_sectors))
     return -ENOSPC;
 
   /* The header last: until it is there this is not a store, and once it
@@ -106,107 +99,57 @@ exception_store_format (struct block_device *cow, sector_t chunk_sectors)
   return write_header (cow, chunk_sectors, true);
 }
 
-/*----- facts ---------------------------------------------------------*/
+/*----- room ------------------------------------------------------------*/
 
-void
-exception_store_close (struct exception_store *store)
+static int
+persistent_allocate_locked (struct exception_store *any, uint64_t *new_chunk)
 {
-  if (store == NULL)
-    return;
-  assert (list_is_empty (&store->queue));
-  mutex_destroy (&store->lock);
-  free (store->released);
-  free (store->zero_area);
-  free (store->area_image);
-  free (store);
-}
-
-sector_t
-exception_store_chunk_sectors (const struct exception_store *store)
-{
-  return store->chunk_sectors;
-}
-
-bool
-exception_store_is_valid (struct exception_store *store)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
-  return store->is_valid;
-}
-
-void
-exception_store_get_usage (struct exception_store *store,
-                           struct exception_store_usage *usage)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
-
-  usage->total_sectors = bdev_sectors (store->cow);
-  usage->used_sectors = (store->next_free - store->released_count) *
-                        store->chunk_sectors;
-  usage->metadata_sectors = (store->area_count + 1) * store->chunk_sectors;
-}
-
-/*----- changing --------------------------------------------------------*/
-
-int
-exception_store_allocate (struct exception_store *store, uint64_t *new_chunk)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+  struct persistent_store *store = persistent_store_of (any);
   /* The area in which the list would end with one more record. */
   uint64_t last_area = (store->record_limit + 1) / store->epa;
 
-  if (area_chunk (store->epa, last_area) >= store->store_chunks)
+  if (area_chunk (store->epa, last_area) >= any->store_chunks)
     return -ENOSPC;
-  if (store->released_count > 0) {
-    *new_chunk = store->released[--store->released_count];
-    store->record_limit++; /* (2) */
-    return 0;
+  if (!exception_store_pop_released (any, new_chunk)) {
+    if (any->next_free >= any->store_chunks)
+      return -ENOSPC;
+    *new_chunk = any->next_free;
+    any->next_free = next_data_chunk (store->epa, any->next_free); /* (1) */
   }
-  if (store->next_free >= store->store_chunks)
-    return -ENOSPC;
-  *new_chunk = store->next_free;
-  store->next_free = next_data_chunk (store->epa, store->next_free); /* (1) */
-  store->record_limit++;                                             /* (2) */
+  store->record_limit++; /* (2) */
   return 0;
 }
 
-int
-exception_store_push_released (struct exception_store *store, uint64_t chunk)
+static void
+persistent_release_locked (struct exception_store *any)
 {
-  if (store->released_count == store->released_capacity) {
-    size_t capacity = MAX_OF (store->released_capacity * 2, 64);
-    uint64_t *p = realloc (store->released, capacity * sizeof *p);
-
-    if (p == NULL)
-      return -ENOMEM;
-    store->released = p;
-    store->released_capacity = capacity;
-  }
-  store->released[store->released_count++] = chunk;
-  return 0;
-}
-
-void
-exception_store_release (struct exception_store *store, uint64_t new_chunk)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+  struct persistent_store *store = persistent_store_of (any);
 
   assert (store->record_limit > 0);
   store->record_limit--;
-  /* Without memory the chunk is lost until the store is opened again. */
-  (void) exception_store_push_released (store, new_chunk);
 }
+
+static sector_t
+persistent_metadata_sectors_locked (const struct exception_store *any)
+{
+  const struct persistent_store *store = persistent_store_of (
+    (struct exception_store *) any);
+
+  return (store->area_count + 1) * any->chunk_sectors;
+}
+
+/*----- committing ------------------------------------------------------*/
 
 /* Write the records FIRST .. area_used - 1 of the current area, in whole
  * sectors, durably.
  */
 static int
-write_records (struct exception_store *store, uint64_t first)
+write_records (struct persistent_store *store, uint64_t first)
 {
   uint64_t first_sector = first / RECORDS_PER_SECTOR;
   uint64_t end_sector = div_round_up (store->area_used, RECORDS_PER_SECTOR);
 
-  return store_write (store->cow,
+  return store_write (store->base.cow,
                       store->area_image + first_sector * RECORDS_PER_SECTOR,
                       store_area_sector (store, store->current_area) +
                         first_sector,
@@ -217,15 +160,15 @@ write_records (struct exception_store *store, uint64_t first)
  * FIRST is in.  That sector itself is written whole with the record.
  */
 static int
-zero_stale_records (struct exception_store *store, uint64_t first)
+zero_stale_records (struct persistent_store *store, uint64_t first)
 {
   uint64_t begin = first / RECORDS_PER_SECTOR + 1;
 
-  if (begin >= store->chunk_sectors)
+  if (begin >= store->base.chunk_sectors)
     return 0;
-  return store_write (store->cow, store->zero_area,
+  return store_write (store->base.cow, store->zero_area,
                       store_area_sector (store, store->current_area) + begin,
-                      store->chunk_sectors - begin, 0);
+                      store->base.chunk_sectors - begin, 0);
 }
 
 /* A place among the exceptions of all that wait. */
@@ -255,7 +198,7 @@ next_exception (struct commit_cursor *c)
  * says if the area became full, so that there may be more.
  */
 static int
-extend_area (struct exception_store *store, struct commit_cursor *cursor,
+extend_area (struct persistent_store *store, struct commit_cursor *cursor,
              bool *more)
 {
   uint64_t first = store->area_used;
@@ -282,13 +225,13 @@ extend_area (struct exception_store *store, struct commit_cursor *cursor,
       return r;
   }
   if (*more) { /* (4) */
-    r = store_write (store->cow, store->zero_area,
+    r = store_write (store->base.cow, store->zero_area,
                      store_area_sector (store, store->current_area + 1),
-                     store->chunk_sectors, 0);
+                     store->base.chunk_sectors, 0);
     if (r < 0)
       return r;
   }
-  r = bdev_flush (store->cow);
+  r = bdev_flush (store->base.cow);
   if (r < 0)
     return r;
   r = write_records (store, first);
@@ -299,14 +242,14 @@ extend_area (struct exception_store *store, struct commit_cursor *cursor,
   if (*more) {
     store->current_area++;
     store->area_used = 0;
-    memset (store->area_image, 0, sector_to_bytes (store->chunk_sectors));
+    memset (store->area_image, 0, sector_to_bytes (store->base.chunk_sectors));
   }
   return 0;
 }
 
 /* Commit everything in QUEUE.  Nobody else is committing. */
 static int
-commit_queue (struct exception_store *store, const struct list *queue)
+commit_queue (struct persistent_store *store, const struct list *queue)
 {
   struct commit_cursor cursor = { .queue = queue, .link = queue->next };
   bool more = true;
@@ -317,37 +260,35 @@ commit_queue (struct exception_store *store, const struct list *queue)
   return r;
 }
 
-int
-exception_store_commit (struct exception_store *store,
-                        const struct exception *exceptions, unsigned count)
+static int
+persistent_commit (struct exception_store *any,
+                   const struct exception *exceptions, unsigned count)
 {
+  struct persistent_store *store = persistent_store_of (any);
   struct commit mine = { .exceptions = exceptions, .count = count };
 
-  if (count == 0)
-    return 0;
-
   cond_init (&mine.wake);
-  mutex_lock (&store->lock);
+  mutex_lock (&store->base.lock);
   list_push_back (&store->queue, &mine.link);
   while (!mine.is_done) {
     struct list batch, *link;
-    int r = store->error;
+    int r = store->base.error;
 
     if (store->is_committing) {
-      cond_wait (&mine.wake, &store->lock);
+      cond_wait (&mine.wake, &store->base.lock);
       continue;
     }
     /* Nobody is at work: commit for all that wait. */
     list_init (&batch);
     list_splice_back (&batch, &store->queue);
     store->is_committing = true;
-    mutex_unlock (&store->lock);
+    mutex_unlock (&store->base.lock);
     if (r == 0)
       r = commit_queue (store, &batch);
-    mutex_lock (&store->lock);
+    mutex_lock (&store->base.lock);
     store->is_committing = false;
-    if (store->error == 0)
-      store->error = r;
+    if (store->base.error == 0)
+      store->base.error = r;
     store->area_count = store->current_area + 1;
     list_for_each (link, &batch) {
       struct commit *commit = list_entry (link, struct commit, link);
@@ -361,31 +302,35 @@ exception_store_commit (struct exception_store *store,
     if (!list_is_empty (&store->queue))
       cond_signal (&list_entry (store->queue.next, struct commit, link)->wake);
   }
-  mutex_unlock (&store->lock);
+  mutex_unlock (&store->base.lock);
   cond_destroy (&mine.wake);
   return mine.result;
 }
 
-void
-exception_store_poison (struct exception_store *store, int error)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
-  if (store->error == 0)
-    store->error = error;
-}
+/*----- the kind --------------------------------------------------------*/
 
-int
-exception_store_error (struct exception_store *store)
+static int
+persistent_invalidate (struct exception_store *store)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
-  return store->error;
-}
-
-int
-exception_store_invalidate (struct exception_store *store)
-{
-  mutex_lock (&store->lock);
-  store->is_valid = false;
-  mutex_unlock (&store->lock);
   return write_header (store->cow, store->chunk_sectors, false);
 }
+
+static void
+persistent_free (struct exception_store *any)
+{
+  struct persistent_store *store = persistent_store_of (any);
+
+  assert (list_is_empty (&store->queue));
+  free (store->zero_area);
+  free (store->area_image);
+  free (store);
+}
+
+const struct exception_store_ops persistent_store_ops = {
+  .allocate_locked = persistent_allocate_locked,
+  .release_locked = persistent_release_locked,
+  .metadata_sectors_locked = persistent_metadata_sectors_locked,
+  .commit = persistent_commit,
+  .invalidate = persistent_invalidate,
+  .free = persistent_free,
+};

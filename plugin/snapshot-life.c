@@ -142,7 +142,8 @@ open_store (struct snapshot *s)
   s->chunk_shift = log2_of (s->chunk_sectors);
   s->chunk_count = div_round_up (s->target.sectors, s->chunk_sectors);
   s->can_be_full = bdev_sectors (s->cow) <
-                   exception_store_full_size (s->target.sectors,
+                   exception_store_full_size (STORE_PERSISTENT,
+                                              s->target.sectors,
                                               s->chunk_sectors);
   if (!exception_store_is_valid (s->store))
     atomic_store (&s->is_broken, true);

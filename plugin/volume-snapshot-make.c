@@ -250,8 +250,9 @@ store_bytes (const struct volume *v,
                                                : v->cow_bytes;
   sector_t chunk = chunk_bytes >> SECTOR_SHIFT;
   sector_t volume = mirror_target (v->mirror)->sectors;
-  sector_t full = exception_store_full_size (volume, chunk);
-  uint64_t least = sector_to_bytes (exception_store_min_size (chunk));
+  sector_t full = exception_store_full_size (STORE_PERSISTENT, volume, chunk);
+  uint64_t least = sector_to_bytes (
+    exception_store_min_size (STORE_PERSISTENT, chunk));
 
   if (cow_bytes == 0) {
     if (full > SECTOR_MAX)

@@ -143,16 +143,18 @@ START_TEST (sizes_are_those_of_the_format)
     sector_t c = chunks[i];
     uint64_t epa = c * SECTOR_SIZE / 16;
 
-    ck_assert_uint_eq (exception_store_min_size (c), 3 * c);
+    ck_assert_uint_eq (exception_store_min_size (STORE_PERSISTENT, c), 3 * c);
     for (j = 0; j < ARRAY_COUNT (extra); ++j) {
       uint64_t e = epa - 1 + extra[j];
 
-      ck_assert_uint_eq (exception_store_full_size (e * c, c),
+      ck_assert_uint_eq (exception_store_full_size (STORE_PERSISTENT, e * c, c),
                          chunks_needed (epa, e) * c);
-      ck_assert_uint_eq (exception_store_full_size ((e - 1) * c + 1, c),
+      ck_assert_uint_eq (exception_store_full_size (STORE_PERSISTENT,
+                                                    (e - 1) * c + 1, c),
                          chunks_needed (epa, e) * c);
     }
-    ck_assert_uint_eq (exception_store_full_size (1, c), 3 * c);
+    ck_assert_uint_eq (exception_store_full_size (STORE_PERSISTENT, 1, c),
+                       3 * c);
   }
 }
 END_TEST
@@ -393,7 +395,7 @@ START_TEST (format_needs_room_for_one_exception)
   unsigned i;
 
   for (i = 0; i < ARRAY_COUNT (chunks); ++i) {
-    sector_t least = exception_store_min_size (chunks[i]);
+    sector_t least = exception_store_min_size (STORE_PERSISTENT, chunks[i]);
     struct fault_bdev *disk = fault_bdev_create ("cow", least - 1, NULL);
     struct block_device *cow = fault_bdev_open (disk, 0);
     struct exception_store *store;
@@ -620,7 +622,8 @@ START_TEST (a_store_of_full_size_takes_every_chunk)
   sector_t origin_chunks;
 
   for (origin_chunks = 1; origin_chunks < 100; ++origin_chunks) {
-    sector_t sectors = exception_store_full_size (origin_chunks, 1);
+    sector_t sectors = exception_store_full_size (STORE_PERSISTENT,
+                                                  origin_chunks, 1);
     struct fault_bdev *disk = fault_bdev_create ("cow", sectors, NULL);
     struct block_device *cow = fault_bdev_open (disk, 0);
     struct exception_store *store;
@@ -1489,6 +1492,92 @@ START_TEST (torn_records_stay_dead)
 }
 END_TEST
 
+/*----- the transient store ----------------------------------------------*/
+
+/* Tests that nothing reaches the disk. */
+static void
+expect_no_calls (struct fault_trace *trace)
+{
+  ck_assert_uint_eq (fault_trace_count (trace), 0);
+}
+
+START_TEST (a_transient_store_writes_nothing_of_its_own)
+{
+  static const sector_t chunks[] = { 1, 8, 2048 };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (chunks); ++i) {
+    sector_t c = chunks[i], size;
+    struct fault_trace *trace = fault_trace_create ();
+    struct exception_store_usage usage;
+    struct exception_store *store;
+    struct block_device *cow;
+    struct fault_bdev *disk;
+    struct exception e;
+    unsigned n;
+
+    size = exception_store_full_size (STORE_TRANSIENT, 5 * c - c / 2, c);
+    ck_assert_uint_eq (size, 5 * c);
+    ck_assert_uint_eq (exception_store_min_size (STORE_TRANSIENT, c), c);
+    disk = fault_bdev_create ("cow", size, trace);
+    cow = fault_bdev_open (disk, 0);
+    ck_assert_int_eq (exception_store_open_transient (cow, c, &store), 0);
+    ck_assert_int_eq (exception_store_kind (store), STORE_TRANSIENT);
+    ck_assert_uint_eq (exception_store_chunk_sectors (store), c);
+    ck_assert (exception_store_is_valid (store));
+    exception_store_get_usage (store, &usage);
+    ck_assert_uint_eq (usage.used_sectors, 0);
+    ck_assert_uint_eq (usage.metadata_sectors, 0);
+    ck_assert_uint_eq (usage.total_sectors, size);
+
+    /* From the first sector on, in order, all of it. */
+    for (n = 0; n < 5; ++n) {
+      e.old_chunk = 100 - n;
+      ck_assert_int_eq (exception_store_allocate (store, &e.new_chunk), 0);
+      ck_assert_uint_eq (e.new_chunk, n);
+      ck_assert_int_eq (exception_store_commit (store, &e, 1), 0);
+      exception_store_get_usage (store, &usage);
+      ck_assert_uint_eq (usage.used_sectors, (n + 1) * c);
+    }
+    ck_assert_int_eq (exception_store_allocate (store, &e.new_chunk), -ENOSPC);
+    exception_store_release (store, 3);
+    exception_store_release (store, 1);
+    exception_store_get_usage (store, &usage);
+    ck_assert_uint_eq (usage.used_sectors, 3 * c);
+    ck_assert_int_eq (exception_store_allocate (store, &e.new_chunk), 0);
+    ck_assert_uint_eq (e.new_chunk, 1);
+    ck_assert_int_eq (exception_store_allocate (store, &e.new_chunk), 0);
+    ck_assert_uint_eq (e.new_chunk, 3);
+    ck_assert_int_eq (exception_store_allocate (store, &e.new_chunk), -ENOSPC);
+
+    exception_store_poison (store, -ENOMEM);
+    ck_assert_int_eq (exception_store_commit (store, &e, 1), -ENOMEM);
+    ck_assert_int_eq (exception_store_error (store), -ENOMEM);
+    ck_assert_int_eq (exception_store_invalidate (store), 0);
+    ck_assert (!exception_store_is_valid (store));
+    exception_store_close (store);
+    expect_no_calls (trace);
+    bdev_close (cow);
+    fault_bdev_destroy (disk);
+    fault_trace_destroy (trace);
+  }
+}
+END_TEST
+
+START_TEST (a_transient_store_needs_room_for_one_chunk)
+{
+  struct fault_bdev *disk = fault_bdev_create ("cow", 7, NULL);
+  struct block_device *cow = fault_bdev_open (disk, 0);
+  struct exception_store *store;
+
+  ck_assert_int_eq (exception_store_open_transient (cow, 8, &store), -ENOSPC);
+  ck_assert_int_eq (exception_store_open_transient (cow, 4, &store), 0);
+  exception_store_close (store);
+  bdev_close (cow);
+  fault_bdev_destroy (disk);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -1520,6 +1609,8 @@ main (void)
     any_bytes_are_a_store_or_refused,
     a_crash_loses_nothing_acknowledged,
     torn_records_stay_dead,
+    a_transient_store_writes_nothing_of_its_own,
+    a_transient_store_needs_room_for_one_chunk,
     NULL,
   };
 

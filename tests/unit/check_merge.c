@@ -88,7 +88,8 @@ rig_create (struct rig *rig, uint64_t seed, sector_t chunk_sectors,
   rig->trace = fault_trace_create ();
   rig->disk = fault_bdev_create ("origin", SECTORS, rig->trace);
   rig->cow = fault_bdev_create ("cow",
-                                exception_store_full_size (SECTORS,
+                                exception_store_full_size (STORE_PERSISTENT,
+                                                           SECTORS,
                                                            chunk_sectors),
                                 rig->trace);
   for (i = 0; i < SECTORS; ++i) {

@@ -91,7 +91,9 @@ rig_add (struct rig *rig, sector_t chunk_sectors, sector_t cow_sectors)
   ck_assert_uint_le (rig->count, MAX_SNAPSHOTS);
   (void) snprintf (name, sizeof name, "cow%u", rig->count - 1);
   if (cow_sectors == 0)
-    cow_sectors = exception_store_full_size (SECTORS, chunk_sectors) + 64;
+    cow_sectors = exception_store_full_size (STORE_PERSISTENT, SECTORS,
+                                             chunk_sectors) +
+                  64;
   rs->rig = rig;
   rs->is_valid = true;
   rs->disk = fault_bdev_create (name, cow_sectors, rig->trace);
@@ -1031,7 +1033,8 @@ START_TEST (status_tells_what_is_used)
   ck_assert_uint_eq (status.used_sectors, 16);
   ck_assert_uint_eq (status.metadata_sectors, 16);
   ck_assert_uint_eq (status.store_sectors,
-                     exception_store_full_size (SECTORS, 8) + 64);
+                     exception_store_full_size (STORE_PERSISTENT, SECTORS, 8) +
+                       64);
   ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 7, 10), 0);
   snapshot_get_status (rs->snapshot, &status);
   ck_assert_uint_eq (status.chunks, 3);
