@@ -119,9 +119,13 @@ dm_print_table (const json_t *status)
 
     begin (status, get_text (s, "name"), "snapshot");
     printf (" %s ", origin[0] != '\0' ? origin : "mirror");
-    print_path (get_text (json_object_get (status, "volume"), "meta"));
-    printf ("/%s.cow P %" PRIu64 "\n", get_text (s, "name"),
-            get_sectors (s, "chunk_size"));
+    if (is_transient (s))
+      printf ("unnamed N"); /* no path leads to its file */
+    else {
+      print_path (get_text (json_object_get (status, "volume"), "meta"));
+      printf ("/%s.cow P", get_text (s, "name"));
+    }
+    printf (" %" PRIu64 "\n", get_sectors (s, "chunk_size"));
   }
 }
 

@@ -85,15 +85,15 @@ snapshot_json (struct meta_dir *dir, const struct manifest *m,
 
   if (s->state == SNAPSHOT_VALID)
     look_at_store (dir, m, s, &chunks, &usage);
-  return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s}",
+  return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:s, s:s}",
                     "name", s->name, "state", snapshot_state_name (s->state),
                     "reason", text_or_null (s->reason), "created", s->created,
                     "read_only", (int) s->is_read_only, "chunk_size",
                     (json_int_t) s->chunk_bytes, "chunks", chunks, "used_bytes",
                     (json_int_t) sector_to_bytes (usage.used_sectors),
                     "store_bytes",
-                    (json_int_t) sector_to_bytes (usage.total_sectors),
-                    "origin", origin);
+                    (json_int_t) sector_to_bytes (usage.total_sectors), "store",
+                    "persistent", "origin", origin);
 }
 
 /* As far as the manifest knows: a server that was killed has said that it

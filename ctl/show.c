@@ -189,6 +189,12 @@ get_bool (const json_t *object, const char *name)
   return json_is_true (json_object_get (object, name));
 }
 
+bool
+is_transient (const json_t *snapshot)
+{
+  return strcmp (get_text (snapshot, "store"), "transient") == 0;
+}
+
 char *
 show_plain (const char *text)
 {

@@ -45,6 +45,9 @@ uint64_t get_number (const json_t *object, const char *name);
 const char *get_text (const json_t *object, const char *name);
 bool get_bool (const json_t *object, const char *name);
 
+/* True if a snapshot, as the server describes it, ends with the server. */
+bool is_transient (const json_t *snapshot);
+
 /* TEXT without what could steer a terminal; for free(), never NULL. */
 char *show_plain (const char *text);
 

@@ -132,8 +132,9 @@ show_snapshots (const json_t *snapshots)
     char chunk[SHOW_SIZE_BYTES], used[SHOW_SIZE_BYTES], store[SHOW_SIZE_BYTES];
 
     table_add (t, "%s", get_text (s, "name"));
-    table_add (t, "%s%s", get_text (s, "state"),
-               get_bool (s, "read_only") ? ", read-only" : "");
+    table_add (t, "%s%s%s", get_text (s, "state"),
+               get_bool (s, "read_only") ? ", read-only" : "",
+               is_transient (s) ? ", transient" : "");
     table_add (t, "%s", get_text (s, "created"));
     table_add (t, "%s", show_size (get_number (s, "chunk_size"), chunk));
     table_add (t, "%s", show_size (get_number (s, "used_bytes"), used));

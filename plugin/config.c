@@ -455,12 +455,10 @@ config_check (const struct volume_spec *spec)
       return -EINVAL;
     }
   }
-  if (spec->meta == NULL &&
-      (spec->snapshot_count > 0 || spec->discard_count > 0)) {
-    log_error ("snapshot " QUOTE ": must be kept somewhere; give a folder "
-               "with meta=DIR",
-               spec->snapshot_count > 0 ? spec->snapshots[0]
-                                        : spec->discards[0]);
+  if (spec->meta == NULL && spec->discard_count > 0) {
+    log_error ("discard-snapshot=" QUOTE ": without meta=DIR there is none; "
+               "give the folder that it is in",
+               spec->discards[0]);
     return -EINVAL;
   }
   return 0;

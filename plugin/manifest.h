@@ -46,7 +46,9 @@ enum manifest_snapshot_state {
 
 struct manifest_snapshot {
   char *name;
-  char *store; /* file name in the folder */
+  char *store; /* file name in the folder; NULL: it is transient ... */
+  uint64_t transient_bytes; /* ... with so many for its store, else 0.  Such a
+                             * one is never in a manifest that is saved. */
   uint64_t chunk_bytes;
   char *created; /* RFC 3339 */
   bool is_read_only;

@@ -51,7 +51,7 @@ static json_t *
 snapshot_json (const struct volume_snapshot_status *s)
 {
   return json_pack ("{s:s, s:s, s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I,"
-                    " s:s, s:i}",
+                    " s:s, s:s, s:i}",
                     "name", s->name, "state", s->state, "reason",
                     control_text_json (s->reason), "created", s->created,
                     "read_only", (int) s->is_read_only, "chunk_size",
@@ -59,8 +59,9 @@ snapshot_json (const struct volume_snapshot_status *s)
                     (json_int_t) s->chunks, "used_bytes",
                     (json_int_t) s->used_bytes, "store_bytes",
                     (json_int_t) s->store_bytes, "metadata_bytes",
-                    (json_int_t) s->metadata_bytes, "origin", s->origin,
-                    "clients", (int) s->clients);
+                    (json_int_t) s->metadata_bytes, "store",
+                    s->is_transient ? "transient" : "persistent", "origin",
+                    s->origin, "clients", (int) s->clients);
 }
 
 json_t *

@@ -64,7 +64,8 @@ struct snapshot {
   sector_t chunk_sectors;
   unsigned chunk_shift; /* sectors to chunks */
   uint64_t chunk_count;
-  bool can_be_full; /* the store is smaller than all chunks need */
+  bool can_be_full;  /* the store is smaller than all chunks need */
+  bool is_transient; /* what is in the store ends with the server */
 
   /* A bit for each chunk of the origin that may be overwritten, because
    * the snapshot has it and nobody reads it from the origin any more.

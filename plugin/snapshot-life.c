@@ -132,17 +132,22 @@ load_exception (void *opaque, const struct exception *exception)
 
 /* Open the store and make the tables that its chunk size asks for. */
 static int
-open_store (struct snapshot *s)
+open_store (struct snapshot *s, sector_t transient_chunk_sectors)
 {
-  int r = exception_store_open (s->cow, s->target.sectors, &s->store);
+  int r;
 
+  s->is_transient = transient_chunk_sectors > 0;
+  r = s->is_transient
+        ? exception_store_open_transient (s->cow, transient_chunk_sectors,
+                                          &s->store)
+        : exception_store_open (s->cow, s->target.sectors, &s->store);
   if (r < 0)
     return r;
   s->chunk_sectors = exception_store_chunk_sectors (s->store);
   s->chunk_shift = log2_of (s->chunk_sectors);
   s->chunk_count = div_round_up (s->target.sectors, s->chunk_sectors);
   s->can_be_full = bdev_sectors (s->cow) <
-                   exception_store_full_size (STORE_PERSISTENT,
+                   exception_store_full_size (exception_store_kind (s->store),
                                               s->target.sectors,
                                               s->chunk_sectors);
   if (!exception_store_is_valid (s->store))
@@ -156,7 +161,7 @@ open_store (struct snapshot *s)
     r = -ENOMEM;
     goto err_destroy_table;
   }
-  r = exception_store_load (s->store, load_exception, s);
+  r = s->is_transient ? 0 : exception_store_load (s->store, load_exception, s);
   if (r < 0)
     goto err_free_safe;
   return 0;
@@ -198,7 +203,7 @@ snapshot_open (const struct snapshot_params *params, struct snapshot **snapshot)
   r = snapshot_origin_create (params->origin, &s->origin);
   if (r < 0)
     goto err_free_labels;
-  r = open_store (s);
+  r = open_store (s, params->transient_chunk_sectors);
   if (r < 0)
     goto err_destroy_origin;
 

@@ -155,7 +155,7 @@ int
 snapshot_settle (struct snapshot *snapshot)
 {
   char why[SNAPSHOT_WHY_BYTES];
-  int r = bdev_flush (snapshot->cow);
+  int r = snapshot->is_transient ? 0 : bdev_flush (snapshot->cow);
 
   if (r == 0)
     return 0;
@@ -376,6 +376,15 @@ first_store_piece (struct snapshot *s, sector_t sector, sector_t count)
   return piece;
 }
 
+/* Nothing that could be read after a crash needs to be durable: there is no
+ * snapshot then.
+ */
+static unsigned
+durable_flags (const struct snapshot *s, unsigned flags)
+{
+  return s->is_transient ? flags & ~BDEV_FUA : flags;
+}
+
 static int
 snapshot_write (struct target *t, const void *buffer, sector_t sector,
                 sector_t count, unsigned flags)
@@ -386,6 +395,7 @@ snapshot_write (struct target *t, const void *buffer, sector_t sector,
 
   if (r < 0)
     return r;
+  flags = durable_flags (s, flags);
   r = prepare_write (s, sector, count);
   while (r == 0 && count > 0) {
     struct piece piece = first_store_piece (s, sector, count);
@@ -409,6 +419,7 @@ snapshot_zero (struct target *t, sector_t sector, sector_t count,
 
   if (r < 0)
     return r;
+  flags = durable_flags (s, flags);
   r = prepare_write (s, sector, count);
   while (r == 0 && count > 0) {
     struct piece piece = first_store_piece (s, sector, count);
@@ -430,7 +441,9 @@ snapshot_flush (struct target *t)
   struct snapshot *s = snapshot_of (t);
   int r = request_begin (s);
 
-  return r < 0 ? r : request_end (s, bdev_flush (s->cow));
+  if (r < 0)
+    return r;
+  return request_end (s, s->is_transient ? 0 : bdev_flush (s->cow));
 }
 
 const struct target_ops snapshot_ops = {

@@ -33,9 +33,11 @@ typedef int (*snapshot_broken_fn) (void *opaque, struct snapshot *snapshot,
                                    const char *reason);
 
 struct snapshot_params {
-  const char *name;         /* copied */
-  struct block_device *cow; /* holds a store; the snapshot closes it */
-  bool is_valid;            /* as remembered; a broken one may still be
+  const char *name;                 /* copied */
+  struct block_device *cow;         /* holds a store; the snapshot closes it */
+  sector_t transient_chunk_sectors; /* not 0: it holds nothing, and is to be a
+                                     * transient store of such chunks */
+  bool is_valid;                    /* as remembered; a broken one may still be
                               * needed by older ones */
   bool is_read_only;
   enum on_cow_error on_cow_error;
@@ -46,7 +48,8 @@ struct snapshot_params {
 };
 
 /* Open a snapshot, and check its store.  Reads only.  On failure `cow` is
- * still the caller's.  Errors: those of exception_store_open.
+ * still the caller's.  Errors: those of exception_store_open and
+ * exception_store_open_transient.
  */
 int snapshot_open (const struct snapshot_params *params,
                    struct snapshot **snapshot);

@@ -250,8 +250,7 @@ remove_locked (struct volume *v, const char *name, unsigned index,
   if (r < 0) {
     if (d != NULL)
       volume_device_show (v, d);
-    return volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s", name,
-                       meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+    return volume_why_not_saved (v, name, r, why);
   }
   if (d != NULL)
     volume_device_remove (v, d);
@@ -380,8 +379,7 @@ volume_snapshot_rename (struct volume *v, const char *name,
   if (r == 0)
     r = rename_record (v, (unsigned) index, new_name);
   if (r < 0)
-    return volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s", name,
-                       meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+    return volume_why_not_saved (v, name, r, why);
   /* The store follows; if it does not, it is found under its old name. */
   (void) volume_settle_store_name (v, (unsigned) index);
   log_info ("snapshot %s: is %s now", name, new_name);

@@ -157,9 +157,7 @@ finish_removal (struct volume *v, unsigned index, struct volume_why *why)
   }
   r = volume_set_record_state (v, index, SNAPSHOT_CREATING, NULL);
   if (r < 0)
-    return volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s",
-                       v->records->snapshots[index].name,
-                       meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+    return volume_why_not_saved (v, v->records->snapshots[index].name, r, why);
   r = volume_remove_unfinished (v, why);
   if (r == 0)
     volume_note_snapshot (v, EVENT_SNAPSHOT_GONE, name, NULL);

@@ -336,6 +336,13 @@ int volume_open_snapshot (struct volume *v,
  */
 int volume_save_records (struct volume *v);
 
+/* WHY the record of snapshot NAME cannot be changed.  Returns R. */
+int volume_why_not_saved (const struct volume *v, const char *name, int r,
+                          struct volume_why *why);
+
+/* Without a folder snapshots end with the server. */
+bool volume_is_transient (const struct volume *v);
+
 /*----- making snapshots: volume-snapshot-make.c -------------------------*/
 
 /* Whether a snapshot can be made as it is asked for.  Changes nothing. */

@@ -110,6 +110,12 @@ check (struct volume *v, const char *name, unsigned index,
   int merging = volume_find_state (v, SNAPSHOT_MERGING);
   int going = find_going (v, index);
 
+  if (volume_is_transient (v))
+    return volume_why (why, -EOPNOTSUPP,
+                       "snapshot %s: is transient: a crash in the midst of a "
+                       "roll-back would leave a mixture; take snapshots with "
+                       "meta=DIR",
+                       name);
   switch (volume_record_state (v, index)) {
   case SNAPSHOT_MERGING:
     return volume_why (why, 1,

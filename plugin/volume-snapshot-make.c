@@ -7,6 +7,10 @@
  * is removed; the manifest forgets it.  What a crash leaves in between is
  * removed at the next start, or by the next call.
  *
+ * Without a folder the records are in memory only, and the same steps write
+ * nothing; the store is a temporary file, which comes and goes with the
+ * snapshot that is opened on it (temp-store.c).
+ *
  * Locks: the caller has admin_lock, or is alone.
  */
 
@@ -35,10 +39,19 @@ volume_save_records (struct volume *v)
   return v->manifest != NULL ? volume_save_manifest (v) : 0;
 }
 
-static int
-why_not_saved (const struct volume *v, const char *name, int r,
-               struct volume_why *why)
+bool
+volume_is_transient (const struct volume *v)
 {
+  return v->dir == NULL;
+}
+
+int
+volume_why_not_saved (const struct volume *v, const char *name, int r,
+                      struct volume_why *why)
+{
+  if (volume_is_transient (v))
+    return volume_why (why, r, "snapshot %s: cannot be changed: %s", name,
+                       errno_text (r));
   return volume_why (why, r,
                      "snapshot %s: %s/%s cannot be written: %s; check the "
                      "mode and owner of the folder, and its space",
@@ -153,6 +166,8 @@ volume_check_store_name (struct volume *v, const char *name,
   char store[STORE_NAME_BYTES];
   int owner;
 
+  if (volume_is_transient (v))
+    return 0;
   format_store_name (name, store);
   owner = find_store (v, store);
   /* A file of ours, from before a crash, is in the manifest. */
@@ -190,6 +205,8 @@ volume_settle_store_name (struct volume *v, unsigned index)
   char *copy, *old;
   int r;
 
+  if (volume_is_transient (v))
+    return 0;
   format_store_name (record->name, store);
   if (strcmp (record->store, store) == 0)
     return 0;
@@ -248,11 +265,12 @@ store_bytes (const struct volume *v,
   uint64_t chunk_bytes = chunk_bytes_of (v, request);
   uint64_t cow_bytes = request->cow_bytes != 0 ? request->cow_bytes
                                                : v->cow_bytes;
+  enum exception_store_kind kind = volume_is_transient (v) ? STORE_TRANSIENT
+                                                           : STORE_PERSISTENT;
   sector_t chunk = chunk_bytes >> SECTOR_SHIFT;
   sector_t volume = mirror_target (v->mirror)->sectors;
-  sector_t full = exception_store_full_size (STORE_PERSISTENT, volume, chunk);
-  uint64_t least = sector_to_bytes (
-    exception_store_min_size (STORE_PERSISTENT, chunk));
+  sector_t full = exception_store_full_size (kind, volume, chunk);
+  uint64_t least = sector_to_bytes (exception_store_min_size (kind, chunk));
 
   if (cow_bytes == 0) {
     if (full > SECTOR_MAX)
@@ -305,11 +323,6 @@ volume_check_new_snapshot (struct volume *v,
                        "letters, digits, '_', '-' and '.', at most %d, not "
                        "'.' or '-' first, and no '..'",
                        log_quote (name, quote), SNAPSHOT_NAME_MAX);
-  if (v->dir == NULL)
-    return volume_why (why, -EINVAL,
-                       "snapshot %s: a snapshot must be kept somewhere; give "
-                       "a folder with meta=DIR",
-                       name);
   if (v->is_read_only)
     return volume_why (why, -EROFS, "snapshot %s: cannot be taken: %s", name,
                        v->read_only_reason);
@@ -331,7 +344,8 @@ volume_check_new_snapshot (struct volume *v,
 
 /* Step one: the manifest says that the snapshot is being created. */
 static int
-announce (struct volume *v, const struct volume_snapshot_request *request)
+announce (struct volume *v, const struct volume_snapshot_request *request,
+          uint64_t bytes)
 {
   char store[STORE_NAME_BYTES];
   char created[CLOCK_RFC3339_BYTES];
@@ -348,7 +362,9 @@ announce (struct volume *v, const struct volume_snapshot_request *request)
   s->chunk_bytes = chunk_bytes_of (v, request);
   s->is_read_only = request->is_read_only;
   r = manifest_set_text (&s->name, request->name);
-  if (r == 0)
+  if (volume_is_transient (v))
+    s->transient_bytes = bytes;
+  else if (r == 0)
     r = manifest_set_text (&s->store, store);
   if (r == 0)
     r = manifest_set_text (&s->created, created);
@@ -360,17 +376,16 @@ announce (struct volume *v, const struct volume_snapshot_request *request)
   return r;
 }
 
-/* Step two: the store. */
+/* Step two: the store.  A transient one is made when it is opened. */
 static int
-make_store (struct volume *v, const struct volume_snapshot_request *request,
-            const struct manifest_snapshot *s, struct volume_why *why)
+make_store (struct volume *v, const struct manifest_snapshot *s, uint64_t bytes,
+            struct volume_why *why)
 {
   struct block_device *cow;
-  uint64_t bytes;
-  int r = store_bytes (v, request, &bytes, why);
+  int r;
 
-  if (r < 0)
-    return r;
+  if (volume_is_transient (v))
+    return 0;
   r = meta_dir_create_store (v->dir, s->store, bytes, &cow);
   if (r == 0) {
     r = exception_store_format (cow, s->chunk_bytes >> SECTOR_SHIFT);
@@ -391,12 +406,16 @@ volume_make_snapshot (struct volume *v,
                       unsigned *index, struct volume_why *why)
 {
   struct volume_why second;
-  int r = announce (v, request);
+  uint64_t bytes;
+  int r = store_bytes (v, request, &bytes, why);
 
   if (r < 0)
-    return why_not_saved (v, request->name, r, why);
+    return r;
+  r = announce (v, request, bytes);
+  if (r < 0)
+    return volume_why_not_saved (v, request->name, r, why);
   *index = v->records->snapshot_count - 1;
-  r = make_store (v, request, &v->records->snapshots[*index], why);
+  r = make_store (v, &v->records->snapshots[*index], bytes, why);
   if (r < 0)
     (void) volume_remove_unfinished (v, &second);
   return r;
@@ -406,11 +425,16 @@ int
 volume_publish_snapshot (struct volume *v, unsigned index,
                          struct volume_why *why)
 {
+  const char *name = v->records->snapshots[index].name;
   /* The point of no return. */
   int r = volume_set_record_state (v, index, SNAPSHOT_VALID, NULL);
 
   if (r < 0)
-    return why_not_saved (v, v->records->snapshots[index].name, r, why);
+    return volume_why_not_saved (v, name, r, why);
+  if (volume_is_transient (v))
+    log_warning ("snapshot %s: is transient, without meta=DIR: it will be gone "
+                 "when the server has ended",
+                 name);
   return 0;
 }
 
@@ -426,15 +450,18 @@ save_again (struct volume *v, const char *name, struct volume_why *why)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
   r = volume_save_records (v);
-  return r < 0 ? why_not_saved (v, name, r, why) : 0;
+  return r < 0 ? volume_why_not_saved (v, name, r, why) : 0;
 }
 
+/* A transient one goes when it is closed. */
 static int
-remove_record (struct volume *v, unsigned index, struct volume_why *why)
+remove_store (struct volume *v, const struct manifest_snapshot *s,
+              struct volume_why *why)
 {
-  const struct manifest_snapshot *s = &v->records->snapshots[index];
   int r;
 
+  if (volume_is_transient (v))
+    return 0;
   volume_find_stores (v);
   r = meta_dir_remove_file (v->dir, s->store);
   if (r < 0)
@@ -443,6 +470,16 @@ remove_record (struct volume *v, unsigned index, struct volume_why *why)
                        "mode and owner of the folder",
                        s->name, meta_dir_path (v->dir), s->store,
                        errno_text (r));
+  return 0;
+}
+
+static int
+remove_record (struct volume *v, unsigned index, struct volume_why *why)
+{
+  int r = remove_store (v, &v->records->snapshots[index], why);
+
+  if (r < 0)
+    return r;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
   forget_record (v, index);
   r = volume_save_records (v);

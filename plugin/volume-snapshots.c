@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "log-sink.h"
+#include "temp-store.h"
 #include "volume-impl.h"
 
 /* Pages for the copies: eight parts of a job at once. */
@@ -106,6 +107,34 @@ snapshot_broken (void *opaque, struct snapshot *snapshot, const char *reason)
   return 0;
 }
 
+/* What has the chunks of the snapshot of record S, or is going to. */
+static int
+open_store (struct volume *v, const struct manifest_snapshot *s,
+            struct snapshot_params *params)
+{
+  int r;
+
+  if (s->transient_bytes > 0) {
+    params->transient_chunk_sectors = s->chunk_bytes >> SECTOR_SHIFT;
+    r = temp_store_create (s->transient_bytes, &params->cow);
+    if (r < 0)
+      log_error (
+        "snapshot %s: a temporary file for its store cannot be created "
+        "in %s: %s; make room there, set TMPDIR to another folder, or "
+        "give a smaller cow-size=",
+        s->name, temp_store_folder (), errno_text (r));
+    return r;
+  }
+  r = meta_dir_open_store (v->dir, s->store, &params->cow);
+  if (r < 0)
+    log_error (
+      "snapshot %s: its store %s/%s cannot be opened: %s; check its mode and "
+      "owner, restore the file from a copy, or give the snapshot up with "
+      "discard-snapshot=%s",
+      s->name, meta_dir_path (v->dir), s->store, errno_text (r), s->name);
+  return r;
+}
+
 int
 volume_open_snapshot (struct volume *v, const struct manifest_snapshot *s,
                       struct target *origin, struct snapshot **snapshot)
@@ -120,16 +149,10 @@ volume_open_snapshot (struct volume *v, const struct manifest_snapshot *s,
     .origin = origin,
   };
   struct snapshot_status status;
-  int r = meta_dir_open_store (v->dir, s->store, &params.cow);
+  int r = open_store (v, s, &params);
 
-  if (r < 0) {
-    log_error (
-      "snapshot %s: its store %s/%s cannot be opened: %s; check its mode and "
-      "owner, restore the file from a copy, or give the snapshot up with "
-      "discard-snapshot=%s",
-      s->name, meta_dir_path (v->dir), s->store, errno_text (r), s->name);
+  if (r < 0)
     return r;
-  }
   r = snapshot_open (&params, snapshot);
   if (r < 0) {
     log_error ("snapshot %s: cannot be opened: %s; nothing has been changed",

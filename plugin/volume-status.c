@@ -432,6 +432,7 @@ get_snapshot (struct volume *v, unsigned index, const char *origin,
   if (reason != NULL && (s->reason = strdup (reason)) == NULL)
     return -ENOMEM;
   s->is_read_only = m->is_read_only;
+  s->is_transient = m->transient_bytes > 0;
   s->chunk_bytes = m->chunk_bytes;
   s->chunks = status.chunks;
   s->used_bytes = sector_to_bytes (status.used_sectors);

@@ -43,6 +43,7 @@ struct volume_snapshot_status {
   char *origin;      /* the next newer one, "" for the volume */
   const char *state; /* valid, overflow, invalid, removing, merging */
   bool is_read_only;
+  bool is_transient; /* it ends with the server */
   uint64_t chunk_bytes, chunks;
   uint64_t used_bytes, store_bytes, metadata_bytes;
   unsigned clients; /* that have it open */

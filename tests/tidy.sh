@@ -109,7 +109,7 @@ check_seams ()
   io+='|copy_file_range'
   io+='|f?l?stat|fstatat|statx|ioctl|fcntl|flock|f(?:re|d)?open|mkstemp'
   mapfile -t files < <(house_files_but \
-    'lib/(bdev-file(-io)?|nbd-connection)\.c|plugin/(leg-file|line-s[a-z]+|meta-dir)\.c')
+    'lib/(bdev-file(-io)?|nbd-connection)\.c|plugin/(leg-file|line-s[a-z]+|meta-dir|temp-store)\.c')
   calls 'files belong to bdev-file.c, leg-file.c and meta-dir.c' \
     "(?:$io)(?= ?\\()" "${files[@]}"
 

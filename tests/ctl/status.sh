@@ -71,6 +71,7 @@ snapshots[].chunks integer
 snapshots[].used_bytes integer
 snapshots[].store_bytes integer
 snapshots[].metadata_bytes integer
+snapshots[].store string
 snapshots[].origin string
 snapshots[].clients integer
 log.type string

@@ -27,6 +27,7 @@ struct rig_snapshot {
   bool is_valid;
   bool is_read_only;
   bool is_fragile; /* will break */
+  sector_t transient_chunk_sectors;
   enum on_cow_error on_cow_error;
   struct snapshot *snapshot;
 
@@ -121,6 +122,7 @@ rig_open (struct rig *rig)
       .cow = fault_bdev_open (rs->disk, rs->open_flags),
       .is_valid = rs->is_valid,
       .is_read_only = rs->is_read_only,
+      .transient_chunk_sectors = rs->transient_chunk_sectors,
       .on_cow_error = rs->on_cow_error,
       .broken = note_broken,
       .opaque = rs,
@@ -160,6 +162,21 @@ rig_destroy (struct rig *rig)
     fault_bdev_destroy (rig->snapshots[i].disk);
   fault_bdev_destroy (rig->disk);
   fault_trace_destroy (rig->trace);
+}
+
+/* One more, of which nothing is to be found after rig_close. */
+static struct rig_snapshot *
+rig_add_transient (struct rig *rig, sector_t chunk_sectors,
+                   sector_t cow_sectors)
+{
+  struct rig_snapshot *rs = &rig->snapshots[rig->count++];
+
+  ck_assert_uint_le (rig->count, MAX_SNAPSHOTS);
+  rs->rig = rig;
+  rs->is_valid = true;
+  rs->transient_chunk_sectors = chunk_sectors;
+  rs->disk = fault_bdev_create ("cow", cow_sectors, rig->trace);
+  return rs;
 }
 
 /* One snapshot, of 8-sector chunks, and open. */
@@ -1452,6 +1469,118 @@ START_TEST (older_snapshots_survive_the_newest)
 }
 END_TEST
 
+/*----- transient snapshots ---------------------------------------------*/
+
+START_TEST (a_transient_snapshot_is_copied_and_never_flushed)
+{
+  unsigned char data[SECTOR_SIZE] = "";
+  struct snapshot_status status;
+  struct rig_snapshot *rs;
+  struct rig rig;
+
+  rig_create (&rig);
+  rs = rig_add_transient (&rig, 8, SECTORS);
+  rig_open (&rig);
+  fault_trace_reset (rig.trace);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 17, 3), 0);
+  assert_trace (&rig, FAULT_ALL,
+                "origin read 16+8, cow write 0+8, origin write 17+3");
+  fault_trace_reset (rig.trace);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 16, 8), 0);
+  assert_trace (&rig, FAULT_ALL, "origin write 16+8");
+  fault_trace_reset (rig.trace);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 4, 0, 1), 0);
+  assert_trace (&rig, FAULT_ALL,
+                "origin read 0+8, cow write 8+8, origin write 0+1");
+  assert_frozen (target_of (&rig, 0));
+
+  /* Its own clients' requests are as little durable. */
+  fault_trace_reset (rig.trace);
+  ck_assert_int_eq (target_write (target_of (&rig, 0), data, 18, 1, BDEV_FUA),
+                    0);
+  ck_assert_int_eq (target_zero (target_of (&rig, 0), 19, 1, BDEV_FUA), 0);
+  ck_assert_int_eq (target_flush (target_of (&rig, 0)), 0);
+  ck_assert_int_eq (snapshot_settle (rs->snapshot), 0);
+  assert_trace (&rig, FAULT_ALL, "cow write 2+1, cow zero 3+1");
+  snapshot_get_status (rs->snapshot, &status);
+  ck_assert_uint_eq (status.chunks, 2);
+  ck_assert_uint_eq (status.used_sectors, 16);
+  ck_assert_uint_eq (status.metadata_sectors, 0);
+  rig_close (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A chain of TRANSIENT ones, of which the newest holds two chunks. */
+static void
+fill_up (struct rig *rig, enum on_cow_error on_cow_error)
+{
+  rig_create (rig);
+  (void) rig_add_transient (rig, 8, SECTORS);
+  rig_add_transient (rig, 8, 2 * 8)->on_cow_error = on_cow_error;
+  rig_open (rig);
+  ck_assert_int_eq (write_pattern (volume_of (rig), 2, 16, 1), 0);
+  ck_assert_int_eq (write_pattern (volume_of (rig), 2, 40, 1), 0);
+  fault_trace_reset (rig->trace);
+}
+
+START_TEST (a_full_transient_store_breaks_its_snapshot_only)
+{
+  unsigned char data[SECTOR_SIZE];
+  struct rig rig;
+
+  fill_up (&rig, BREAK_SNAPSHOT);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 80, 1), 0);
+  /* That it is invalid is nowhere but in memory. */
+  assert_trace (&rig, FAULT_ALL,
+                "origin read 80+8, cow write 0+8, origin write 80+1");
+  ck_assert_uint_eq (atomic_load (&rig.snapshots[1].broken_calls), 1);
+  ck_assert_ptr_nonnull (strstr (rig.snapshots[1].reason, "is full"));
+  ck_assert_int_eq (target_read (target_of (&rig, 1), data, 16, 1), -EIO);
+  /* What it had is read through it. */
+  assert_frozen (target_of (&rig, 0));
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 0, SECTORS), 0);
+  assert_frozen (target_of (&rig, 0));
+  rig_close (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+START_TEST (a_full_transient_store_may_break_the_write)
+{
+  struct rig rig;
+
+  fill_up (&rig, BREAK_GUEST_WRITE);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 80, 1), -ENOSPC);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 16, 8), 0);
+  assert_trace (&rig, FAULT_ALL, "origin write 16+8");
+  assert_frozen (target_of (&rig, 1));
+  assert_frozen (target_of (&rig, 0));
+  rig_close (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+START_TEST (a_transient_store_that_fails_is_as_any_other)
+{
+  struct rig rig;
+
+  rig_create (&rig);
+  (void) rig_add_transient (&rig, 8, SECTORS);
+  (void) rig_add_transient (&rig, 8, SECTORS);
+  rig_open (&rig);
+  fault_bdev_fail_once (rig.snapshots[1].disk, FAULT_WRITE, 1);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 0, 1), 0);
+  ck_assert (snapshot_is_valid (rig.snapshots[1].snapshot));
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 8, 1), 0);
+  ck_assert (!snapshot_is_valid (rig.snapshots[1].snapshot));
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 0, SECTORS), 0);
+  assert_frozen (target_of (&rig, 0));
+  rig_close (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -1481,6 +1610,10 @@ main (void)
     a_target_can_be_read_as_a_device,
     older_snapshots_survive_the_newest,
     chains_are_as_the_model,
+    a_transient_snapshot_is_copied_and_never_flushed,
+    a_full_transient_store_breaks_its_snapshot_only,
+    a_full_transient_store_may_break_the_write,
+    a_transient_store_that_fails_is_as_any_other,
     NULL,
   };
 

@@ -18,6 +18,7 @@
 
 struct volume_test {
   struct meta_test meta; /* legs are beside the folder */
+  bool is_forgetful;     /* there is no folder */
   struct volume *volume;
   struct volume_device *device; /* the volume, if it is open */
 };
@@ -42,7 +43,8 @@ volume_test_try (struct volume_test *t, const char *const *keys)
   (void) snprintf (path, sizeof path, "%s/b.img", t->meta.parent);
   volume_test_key (&spec, "leg", path);
   volume_test_key (&spec, "size", "1024s");
-  volume_test_key (&spec, "meta", t->meta.path);
+  if (!t->is_forgetful)
+    volume_test_key (&spec, "meta", t->meta.path);
   volume_test_key (&spec, "chunk-size", "4K");
   for (; keys != NULL && *keys != NULL; keys += 2)
     volume_test_key (&spec, keys[0], keys[1]);
@@ -76,7 +78,7 @@ volume_test_stop (struct volume_test *t)
 }
 
 static inline void
-volume_test_create (struct volume_test *t)
+volume_test_make_folder (struct volume_test *t)
 {
   capture_messages ();
   /* What is synced is not looked at, so it need not take long. */
@@ -84,7 +86,24 @@ volume_test_create (struct volume_test *t)
                     t->meta.parent);
   (void) snprintf (t->meta.path, sizeof t->meta.path, "%s/meta",
                    t->meta.parent);
+}
+
+static inline void
+volume_test_create (struct volume_test *t)
+{
+  volume_test_make_folder (t);
+  t->is_forgetful = false;
   volume_test_start (t, NULL);
+}
+
+/* One that remembers nothing; its temporary files are beside the legs. */
+static inline void
+volume_test_create_forgetful (struct volume_test *t, const char *const *keys)
+{
+  volume_test_make_folder (t);
+  t->is_forgetful = true;
+  ck_assert_int_eq (setenv ("TMPDIR", t->meta.parent, 1), 0);
+  volume_test_start (t, keys);
 }
 
 static inline void
