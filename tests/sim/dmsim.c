@@ -329,6 +329,8 @@ main (int argc, char **argv)
     snprintf (replay, sizeof replay, " --steps %u", steps);
     sim_set_replay (replay);
   }
+  if (setenv ("TMPDIR", SIM_ROOT, 1) == -1)
+    return 1;
   sim_json_begin ();
 #ifdef M_MMAP_THRESHOLD
   /* Memory of some megabytes comes and goes with each life. */

@@ -99,7 +99,7 @@ reaches_disk (const char *what, const char *name, bool changes)
   return true;
 }
 
-/*----- the calls of plugin/meta-dir.c and leg-file.c -------------------*/
+/*----- the calls of plugin/meta-dir.c, leg-file.c and temp-store.c -----*/
 
 #define WRAP(type, name, ...) \
   type __real_##name (__VA_ARGS__); \
@@ -114,6 +114,8 @@ open_path (struct node *dir, const char *path, int flags)
 
   if (!reaches_disk ("open", path, (flags & O_CREAT) != 0))
     return -1;
+  if ((flags & O_TMPFILE) == O_TMPFILE) /* in no folder */
+    return open_node (node_new (SIM_UNNAMED, false));
   node = tree_find_below (dir, path, &parent, &name);
   if (node == NULL) {
     if (!(flags & O_CREAT) || parent == NULL)

@@ -19,6 +19,9 @@
 
 #define SIM_ROOT "/sim"
 
+/* What a disk is called that has no name in any folder. */
+#define SIM_UNNAMED "unnamed"
+
 /* An empty file system; and its end, when nothing is open. */
 void sim_files_begin (void);
 void sim_files_end (void);

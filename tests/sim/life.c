@@ -70,7 +70,8 @@ choose_faults (struct sim_disk_faults *faults, sector_t sectors)
 static bool
 is_store (const struct sim_disk *disk)
 {
-  return strstr (sim_disk_name (disk), ".cow") != NULL;
+  return strstr (sim_disk_name (disk), ".cow") != NULL ||
+         strcmp (sim_disk_name (disk), SIM_UNNAMED) == 0;
 }
 
 static void
@@ -123,6 +124,12 @@ choose_life_faults (bool has_faults)
       doom_leg ();
     now.legs_may_fail = sim_one_in (2);
     now.stores_may_fail = sim_one_in (2);
+    if (plan.is_transient) {
+      /* It is not remembered which leg has failed: nothing is promised. */
+      now.doomed[0] = '\0';
+      now.legs_may_fail = false;
+      now.stores_may_fail = true;
+    }
     now.has_faults = true;
     now.had_faults = true;
   }
@@ -182,10 +189,13 @@ configure_volume (void)
   unsigned first = sim_one_in (8) ? sim_below (now.leg_count) : 0;
   unsigned i;
 
+  if (plan.is_transient)
+    first = 0; /* the one that the others are filled from */
   for (i = 0; i < now.leg_count; ++i)
     world_configure ("leg", "%s", now.legs[(first + i) % now.leg_count]);
   world_configure ("size", "%u", plan.sectors * SECTOR_SIZE);
-  world_configure ("meta", WORLD_META);
+  if (!plan.is_transient)
+    world_configure ("meta", WORLD_META);
   world_configure ("region-size", "%u", plan.region_bytes);
   world_configure ("read-policy", "%s", plan.read_policy);
   if (sim_one_in (6))
@@ -457,6 +467,18 @@ choose_plan (void)
   }
 }
 
+/* Without a folder: seeds of their own, chosen without chance, so that all
+ * other ones are what they were.
+ */
+static void
+choose_transient (uint64_t seed)
+{
+  if (seed % 16 != 9)
+    return;
+  plan.is_transient = plan.has_snapshots = true;
+  plan.changes_legs = false;
+}
+
 uint64_t
 life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
 {
@@ -466,9 +488,10 @@ life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
   sim_begin (seed, is_traced);
   choose_policy ();
   choose_plan ();
+  choose_transient (seed);
   sim_files_on_new_disk (set_up_disk);
   world_begin ();
-  if (sim_one_in (2))
+  if (sim_one_in (2) || plan.is_transient)
     world_add_legs ();
   lives = plan.is_restless ? 4 + sim_below (MAX_RESTLESS_LIVES - 3)
                            : 2 + sim_below (5);

@@ -172,6 +172,12 @@ world_roll_back (void)
       s = &now.snapshots[i];
   if (s == NULL)
     return;
+  if (plan.is_transient) {
+    r = volume_snapshot_rollback (now.volume, s->name, 0, &why);
+    if (r != -EOPNOTSUPP)
+      sim_fail ("a roll-back to a transient snapshot: %d", r);
+    return;
+  }
   snprintf (name, sizeof name, "%s", s->name);
   s->is_discarded = true;
   model_begin_rollback (now.model, s->model);

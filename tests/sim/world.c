@@ -410,6 +410,10 @@ world_visit_grave (void)
   sim_files_only_look (true);
   r = meta_dir_open (WORLD_META, &dir);
   sim_files_only_look (false);
+  if (r == 0 && plan.is_transient)
+    sim_fail ("there is a folder that nobody asked for");
+  if (plan.is_transient)
+    model_check_disk (now.model, sim_files_disk (now.legs[0]));
   if (r == -ENOENT)
     return no_manifest ();
   if (r < 0)
@@ -738,6 +742,8 @@ world_unload (void)
       now.snapshots[i].is_gone = true;
   for (i = 0; i < now.snapshot_count; ++i)
     model_end_snapshot (now.snapshots[i].model);
+  while (plan.is_transient && now.snapshot_count > 0)
+    forget_snapshot (now.snapshot_count - 1);
   sim_at_point (0, NULL);
   world_counters.orderly_stops += !now.clients.has_ended;
 }

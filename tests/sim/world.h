@@ -37,6 +37,7 @@ extern struct world_plan {
   bool changes_legs; /* an administrator does */
   bool is_deep;      /* copy-on-write above all */
   bool is_restless;  /* many short lives of a small volume */
+  bool is_transient; /* it has no folder: snapshots end with each life */
   const char *read_policy;
   const char *on_cow_error;
   struct sim_disk_kind kind;
