@@ -44,7 +44,7 @@ rig_create (struct rig *rig)
   volume_test_key (&spec, "size", "1024s");
   volume_test_key (&spec, "meta", rig->t.meta.path);
   volume_test_key (&spec, "sync", "full");
-  volume_test_key (&spec, "leg-timeout", "1");
+  volume_test_key (&spec, "leg-timeout", "5");
   (void) close (open (path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
   ck_assert_int_eq (truncate (path, (off_t) SIZE), 0);
   ck_assert_int_eq (volume_open (&spec, &rig->t.volume), 0);
