@@ -98,6 +98,8 @@ int run_table (struct ctl *ctl, const struct verb *verb,
                const struct verb_values *values);
 int run_scrub_status (struct ctl *ctl, const struct verb *verb,
                       const struct verb_values *values);
+int run_job_list (struct ctl *ctl, const struct verb *verb,
+                  const struct verb_values *values);
 int run_snapshot_list (struct ctl *ctl, const struct verb *verb,
                        const struct verb_values *values);
 int run_diff (struct ctl *ctl, const struct verb *verb,

@@ -26,6 +26,9 @@ _dmnbd_things ()
       "$@" status 2>/dev/null |
         awk '/^ *LEG / { legs = 1; next } !NF { legs = 0 } legs { print $1 }'
       ;;
+    'job cancel')
+      "$@" job list 2>/dev/null | awk 'NR > 1 { print $1 }'
+      ;;
     wait) echo 'sync idle' ;;
   esac
 }

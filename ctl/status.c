@@ -347,6 +347,51 @@ run_snapshot_list (struct ctl *ctl, const struct verb *verb,
   return EXIT_DONE;
 }
 
+static void
+show_jobs (const json_t *jobs)
+{
+  struct table *t = table_create (6);
+  const json_t *job;
+  size_t i;
+
+  table_add (t, ">JOB");
+  table_add (t, "KIND");
+  table_add (t, "STATE");
+  table_add (t, ">DONE");
+  table_add (t, ">OF");
+  table_add (t, "SNAPSHOT");
+  json_array_foreach (jobs, i, job) {
+    char done[SHOW_SIZE_BYTES], total[SHOW_SIZE_BYTES];
+
+    table_add (t, "%" PRIu64, get_number (job, "job"));
+    table_add (t, "%s", get_text (job, "kind"));
+    table_add (t, "%s", get_text (job, "state"));
+    table_add (t, "%s", show_size (get_number (job, "done_bytes"), done));
+    table_add (t, "%s", show_size (get_number (job, "total_bytes"), total));
+    table_add (t, "%s", get_text (job, "snapshot"));
+  }
+  table_print (t, 0);
+}
+
+int
+run_job_list (struct ctl *ctl, const struct verb *verb,
+              const struct verb_values *values)
+{
+  json_t *jobs = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+
+  (void) values;
+  if (jobs == NULL)
+    return EXIT_FAILED;
+  if (ctl->is_json)
+    ctl_print_json (jobs);
+  else if (json_array_size (jobs) == 0)
+    printf ("nothing goes on\n");
+  else
+    show_jobs (jobs);
+  json_decref (jobs);
+  return EXIT_DONE;
+}
+
 int
 run_methods (struct ctl *ctl, const struct verb *verb,
              const struct verb_values *values)

@@ -249,6 +249,26 @@ const struct verb verbs[] = {
     .run = run_scrub_status,
   },
   {
+    .name = "job list",
+    .method = "job.list",
+    .text = "list what goes on in the background",
+    .more = "Resync, scrub, roll-backs, and snapshots that are being removed.",
+    .run = run_job_list,
+  },
+  {
+    .name = "job cancel",
+    .method = "job.cancel",
+    .text = "cancel that, if it does no harm",
+    .more = "A scrub ends. A resync is paused: 'dmnbd resync resume' goes on "
+            "where it was. A\nroll-back and a removal are refused: they must "
+            "be ended.",
+    .args = { { .name = "ID",
+                .type = ARG_NUMBER,
+                .param = "job",
+                .text = "its number, as 'dmnbd job list' shows it" } },
+    .run = run_call,
+  },
+  {
     .name = "wait",
     .method = NULL,
     .text = "wait until all legs are in sync, or nothing goes on",

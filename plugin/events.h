@@ -48,6 +48,7 @@ struct event {
   uint64_t number; /* from 1 on; set by events_put, like the time */
   int64_t wall_seconds;
   enum event_type type;
+  uint64_t job; /* that it is of: its number */
   bool has_leg;
   unsigned leg;
   bool has_bytes;

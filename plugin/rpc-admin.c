@@ -14,6 +14,7 @@
 #include "control-impl.h"
 #include "volume-admin-snapshots.h"
 #include "volume-admin.h"
+#include "volume-jobs.h"
 
 /* What a call has returned: R and WHY, as the answer.  DONE is the message if
  * all went well.
@@ -230,6 +231,16 @@ call_resync_rate (void *context, const json_t *params,
   return answer (result, r, &why,
                  "background copies are limited to %" PRIu64 " bytes a second",
                  rate);
+}
+
+int
+call_job_cancel (void *context, const json_t *params, struct rpc_result *result)
+{
+  uint64_t id = rpc_number (params, "job", 0);
+  struct volume_why why = { "" };
+  int r = volume_job_cancel (volume_of (context), id, &why);
+
+  return answer (result, r, &why, "job %" PRIu64 ": is cancelled", id);
 }
 
 int

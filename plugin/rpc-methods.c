@@ -9,8 +9,10 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "control-impl.h"
+#include "volume-jobs.h"
 
 /*----- looking ---------------------------------------------------------*/
 
@@ -53,6 +55,39 @@ call_snapshot_list (void *context, const json_t *params,
 {
   (void) params;
   return call_with_status (context, control_snapshots_json, result);
+}
+
+static json_t *
+job_json (const struct volume_job *job)
+{
+  return json_pack ("{s:I, s:s, s:o, s:s, s:I, s:I, s:b}", "job",
+                    (json_int_t) job->id, "kind", job_kind_name (job->kind),
+                    "snapshot", control_text_json (job->name), "state",
+                    job->is_paused ? "paused" : "running", "done_bytes",
+                    (json_int_t) job->done_bytes, "total_bytes",
+                    (json_int_t) job->total_bytes, "cancellable",
+                    (int) job->can_be_cancelled);
+}
+
+static int
+call_job_list (void *context, const json_t *params, struct rpc_result *result)
+{
+  const struct control_call *call = context;
+  struct volume_job *jobs;
+  unsigned count, i;
+  int r = volume_get_jobs (call->control->volume, &jobs, &count);
+
+  (void) params;
+  if (r < 0)
+    return r;
+  result->value = json_array ();
+  for (i = 0; i < count && result->value != NULL; ++i)
+    if (json_array_append_new (result->value, job_json (&jobs[i])) == -1) {
+      json_decref (result->value);
+      result->value = NULL; /* no memory */
+    }
+  free (jobs);
+  return 0;
 }
 
 static int
@@ -100,6 +135,18 @@ const struct rpc_method control_methods[] = {
     .params = { { "since", RPC_NUMBER, false,
                   "the last event that was seen: go on with the next" } },
     .call = call_events_subscribe,
+  },
+  {
+    .name = "job.cancel",
+    .text = "Cancel what goes on in the background, if that does no harm.",
+    .params = { { "job", RPC_NUMBER, true, "its number" } },
+    .may_block = true,
+    .call = call_job_cancel,
+  },
+  {
+    .name = "job.list",
+    .text = "List what goes on in the background.",
+    .call = call_job_list,
   },
   {
     .name = "leg.add",

@@ -181,6 +181,8 @@ control_event_line (const struct event *event)
   add_text (params, "state", event->state);
   add_text (params, "was", event->was);
   add_text (params, "reason", event->reason);
+  if (event->job != 0)
+    add_number (params, "job", event->job);
   if (event->has_bytes) {
     add_number (params, "done_bytes", event->done_bytes);
     add_number (params, "total_bytes", event->total_bytes);

@@ -195,6 +195,7 @@ hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
     if (must_stop (v))
       return -ESHUTDOWN;
     r = snapshot_hand_down (s, &chunk);
+    volume_job_note_handed (v, snapshot_name (s), chunk);
   } while (r > 0);
   if (r < 0)
     return volume_why (why, r,

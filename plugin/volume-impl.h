@@ -13,6 +13,7 @@
 #include "meta-dir.h"
 #include "sync.h"
 #include "volume-admin-snapshots.h"
+#include "volume-jobs.h"
 #include "volume-status.h"
 #include "volume.h"
 
@@ -20,6 +21,18 @@
  * on.  Its lock is a leaf, but for that of the events and those of the
  * mirror that its status takes.
  */
+/* A job that has not ended: volume-jobs.c. */
+struct look_job {
+  uint64_t id;
+  enum job_kind kind;
+  char name[SNAPSHOT_NAME_MAX + 1];
+  uint64_t done_chunks; /* JOB_REMOVE: handed down up to there */
+  uint64_t total_bytes; /* JOB_ROLLBACK: the most that was left */
+};
+
+/* Resync and scrub, and one for each snapshot. */
+#define VOLUME_MAX_JOBS (MANIFEST_MAX_SNAPSHOTS + 2)
+
 struct volume_look {
   struct mutex lock;
   enum volume_state state;
@@ -34,6 +47,10 @@ struct volume_look {
   uint64_t resync_total_bytes, resync_done_bytes;
   uint64_t rate_since_ns, rate_since_bytes; /* of the rate that is measured */
   uint64_t rate;
+
+  uint64_t last_job; /* the number of the last one that has begun */
+  unsigned job_count;
+  struct look_job jobs[VOLUME_MAX_JOBS]; /* the oldest first */
 };
 
 /* Works off, in the background, what was asked for: volume-chain.c. */
@@ -172,6 +189,25 @@ void volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
 
 /* For the mirror: mirror_note_fn. */
 void volume_note (void *opaque, enum mirror_note note);
+
+/* A job begins, if it has not begun, and ends, if there is one.  NAME is that
+ * of its snapshot, or "".  They return its number, or 0 if there is none.  The
+ * caller holds the look's lock.
+ */
+uint64_t volume_job_begin_locked (struct volume *v, enum job_kind kind,
+                                  const char *name);
+uint64_t volume_job_id_locked (struct volume *v, enum job_kind kind,
+                               const char *name);
+uint64_t volume_job_end_locked (struct volume *v, enum job_kind kind,
+                                const char *name);
+
+/* Snapshot NAME, which is being removed, is handed down up to CHUNK. */
+void volume_job_note_handed (struct volume *v, const char *name,
+                             uint64_t chunk);
+
+/* The snapshots have been opened: what an earlier server has begun goes on.
+ */
+void volume_jobs_begin (struct volume *v);
 
 /* An administrator has paused or resumed the resync. */
 void volume_note_resync (struct volume *v, enum event_type type);

@@ -163,6 +163,23 @@ volume_note_snapshot (struct volume *v, enum event_type type, const char *name,
 
   set_text (event.name, sizeof event.name, name);
   set_text (event.reason, sizeof event.reason, reason);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  switch (type) {
+  case EVENT_SNAPSHOT_MERGING:
+    event.job = volume_job_begin_locked (v, JOB_ROLLBACK, name);
+    break;
+  case EVENT_SNAPSHOT_MERGED:
+    event.job = volume_job_end_locked (v, JOB_ROLLBACK, name);
+    break;
+  case EVENT_SNAPSHOT_REMOVED:
+    event.job = volume_job_begin_locked (v, JOB_REMOVE, name);
+    break;
+  case EVENT_SNAPSHOT_GONE:
+    event.job = volume_job_end_locked (v, JOB_REMOVE, name);
+    break;
+  default:
+    break;
+  }
   events_put (v->events, &event);
 }
 
@@ -204,10 +221,11 @@ measure_resync_locked (struct volume *v)
 }
 
 static void
-put_resync_locked (struct volume *v, enum event_type type)
+put_resync_locked (struct volume *v, enum event_type type, uint64_t job)
 {
   struct event event = {
     .type = type,
+    .job = job,
     .has_bytes = true,
     .done_bytes = v->look.resync_done_bytes,
     .total_bytes = v->look.resync_total_bytes,
@@ -233,20 +251,21 @@ resync_goes_on_locked (struct volume *v)
                              (double) NS_PER_SECOND / (double) elapsed);
   look->rate_since_ns = now;
   look->rate_since_bytes = look->resync_done_bytes;
-  put_resync_locked (v, EVENT_RESYNC_PROGRESS);
+  put_resync_locked (v, EVENT_RESYNC_PROGRESS,
+                     volume_job_id_locked (v, JOB_RESYNC, ""));
 }
 
 void
 volume_note_resync (struct volume *v, enum event_type type)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
-  put_resync_locked (v, type);
+  put_resync_locked (v, type, volume_job_id_locked (v, JOB_RESYNC, ""));
 }
 
 static void
-put_scrub (struct volume *v, enum event_type type)
+put_scrub_locked (struct volume *v, enum event_type type, uint64_t job)
 {
-  struct event event = { .type = type, .has_bytes = true };
+  struct event event = { .type = type, .job = job, .has_bytes = true };
   struct mirror_status mirror;
 
   mirror_get_status (v->mirror, &mirror);
@@ -275,7 +294,8 @@ volume_note (void *opaque, enum mirror_note note)
     look->rate_since_ns = clock_now_ns ();
     measure_resync_locked (v);
     look->rate_since_bytes = look->resync_done_bytes;
-    put_resync_locked (v, EVENT_RESYNC_STARTED);
+    put_resync_locked (v, EVENT_RESYNC_STARTED,
+                       volume_job_begin_locked (v, JOB_RESYNC, ""));
     break;
   case MIRROR_RESYNC_GOES_ON:
     resync_goes_on_locked (v);
@@ -284,15 +304,18 @@ volume_note (void *opaque, enum mirror_note note)
     look->is_resyncing = false;
     look->rate = 0;
     measure_resync_locked (v);
-    put_resync_locked (v, EVENT_RESYNC_FINISHED);
+    put_resync_locked (v, EVENT_RESYNC_FINISHED,
+                       volume_job_end_locked (v, JOB_RESYNC, ""));
     break;
   case MIRROR_FLUSH_FAILED:
     break;
   case MIRROR_SCRUB_BEGINS:
-    put_scrub (v, EVENT_SCRUB_STARTED);
+    put_scrub_locked (v, EVENT_SCRUB_STARTED,
+                      volume_job_begin_locked (v, JOB_SCRUB, ""));
     return;
   case MIRROR_SCRUB_ENDS:
-    put_scrub (v, EVENT_SCRUB_FINISHED);
+    put_scrub_locked (v, EVENT_SCRUB_FINISHED,
+                      volume_job_end_locked (v, JOB_SCRUB, ""));
     return;
   }
   look_again_locked (v);

@@ -357,6 +357,8 @@ open_all (struct volume *v, const struct volume_spec *spec)
     r = volume_open_snapshots (v, spec);
   }
   if (r == 0)
+    volume_jobs_begin (v);
+  if (r == 0)
     r = volume_make_devices (v);
   if (r < 0) {
     /* The mirror, once it is there, closes the legs itself. */
