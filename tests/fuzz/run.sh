@@ -49,7 +49,8 @@ parsers_of_rpc=(plugin/rpc.c)
 # What each is linked with, beside fuzz.c and what is common.
 common=(lib/block-device.c lib/bdev-uri.c lib/log-sink.c lib/clock.c lib/sync.c
         tests/fuzz/fuzz.c)
-store=(plugin/exception-store-load.c plugin/exception-store-persistent.c
+store=(plugin/exception-store.c plugin/exception-store-load.c
+       plugin/exception-store-persistent.c plugin/exception-store-transient.c
        plugin/exception-table.c lib/group-sync.c)
 log=(plugin/dirty-log.c plugin/dirty-log-disk.c lib/group-sync.c)
 manifest=(plugin/manifest.c)
