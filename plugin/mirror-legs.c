@@ -107,9 +107,9 @@ install_device (struct mirror *m, struct leg *leg, struct block_device *bdev,
   name->next = m->names;
   m->names = name;
   leg->name = name->text;
-  leg->bdev = bdev;
   if (leg->latency != NULL)
     bdev_set_observer (bdev, measure, leg->latency);
+  leg->bdev = bdev;
 }
 
 int
