@@ -1,4 +1,4 @@
-/* The world of one simulated volume: its files, its crashes, its promises.
+/* The world of one simulated volume: its lives, their crashes and ends.
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
@@ -6,10 +6,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
@@ -20,7 +18,6 @@
 #include "manifest.h"
 #include "mirror-impl.h"
 #include "sim.h"
-#include "volume-admin.h"
 #include "volume-impl.h"
 #include "world.h"
 
@@ -221,215 +218,13 @@ world_end_life (bool fails)
     sim_fail ("something was left open");
 }
 
-/*----- between lives ---------------------------------------------------*/
+/*----- a life ----------------------------------------------------------*/
 
 void
 world_leg_path (unsigned leg, char path[WORLD_NAME_BYTES])
 {
   snprintf (path, WORLD_NAME_BYTES, SIM_ROOT "/leg%u", leg);
 }
-
-/* The disk of a leg, if it is still the file that it was. */
-static struct sim_disk *
-known_disk (const struct manifest_leg *leg)
-{
-  struct sim_disk *disk = sim_files_disk (leg->spec);
-  char identity[LEG_IDENTITY_BYTES];
-
-  if (disk == NULL)
-    return NULL;
-  snprintf (identity, sizeof identity, "file %" PRIu64 " 1.000000000",
-            sim_disk_number (disk));
-  return strcmp (identity, leg->identity) == 0 ? disk : NULL;
-}
-
-struct sim_disk *
-world_trusted_disk (const struct manifest_leg *leg)
-{
-  return leg->state == LEG_IN_SYNC ? known_disk (leg) : NULL;
-}
-
-static void
-compare_sectors (const struct sim_disk *a, const struct sim_disk *b,
-                 unsigned first, unsigned count, const char *why)
-{
-  sector_t same = sim_disk_compare (a, b, first, count);
-
-  if (same < count)
-    sim_fail ("%s: %s and %s differ in sector %u", why, sim_disk_name (a),
-              sim_disk_name (b), first + (unsigned) same);
-}
-
-static void
-compare_legs (const struct sim_disk *a, const struct sim_disk *b,
-              const char *why)
-{
-  world_counters.legs_compared++;
-  compare_sectors (a, b, 0, plan.sectors, why);
-}
-
-/* Where a region is clean in the log all legs are equal, those that are out
- * as well; seen in the bits themselves.
- */
-static void
-check_log (const struct manifest *m)
-{
-  const struct sim_disk *log = sim_files_disk (WORLD_META "/dirty.log");
-  unsigned region_sectors = plan.region_bytes / SECTOR_SIZE;
-  unsigned regions = (plan.sectors + region_sectors - 1) / region_sectors;
-  unsigned char bits[SECTOR_SIZE];
-  unsigned r, i;
-
-  if (m->log != MANIFEST_LOG_DISK)
-    return;
-  if (log == NULL)
-    sim_fail ("the manifest tells of a log that is not there");
-  assert (regions <= 8 * SECTOR_SIZE);
-  sim_disk_look (log, 2, 1, bits);
-  for (r = 0; r < regions; ++r) {
-    unsigned first = r * region_sectors;
-    const struct sim_disk *other = NULL;
-
-    if (!(bits[r / 8] >> r % 8 & 1))
-      continue;
-    world_counters.regions_clean++;
-    for (i = 0; i < m->leg_count; ++i) {
-      const struct sim_disk *disk = known_disk (&m->legs[i]);
-
-      if (disk != NULL && other != NULL)
-        compare_sectors (other, disk, first,
-                         MIN_OF (region_sectors, plan.sectors - first),
-                         "a region is clean in the log");
-      other = disk != NULL ? disk : other;
-    }
-  }
-}
-
-/* True if a part of the volume is in a store, not on the legs. */
-static bool
-has_merge (const struct manifest *m)
-{
-  unsigned i;
-
-  for (i = 0; i < m->snapshot_count; ++i)
-    if (m->snapshots[i].state == SNAPSHOT_MERGING)
-      return true;
-  return false;
-}
-
-/* The primary of the last manifest is another one now: had that a cause, in
- * this life?  Which leg is right where they differ is for it to say.
- */
-static void
-check_new_primary (const struct manifest *m)
-{
-  unsigned i;
-
-  if (now.has_faults || now.hidden != 0 || now.is_leg_lost ||
-      plan.changes_legs || !now.clients.has_started)
-    return;
-  for (i = 0; i < m->leg_count; ++i)
-    if (strcmp (m->legs[i].spec, now.primary) == 0 &&
-        world_trusted_disk (&m->legs[i]) != NULL)
-      sim_fail ("%s is the primary, and no more %s, without a cause",
-                m->legs[m->primary].spec, now.primary);
-}
-
-static void
-check_manifest (const struct manifest *m)
-{
-  struct sim_disk *first = NULL;
-  unsigned i;
-
-  for (i = 0; i < m->leg_count; ++i) {
-    struct sim_disk *disk = world_trusted_disk (&m->legs[i]);
-
-    if (disk == NULL)
-      continue;
-    if (!has_merge (m))
-      model_check_disk (now.model, disk);
-    if (m->is_clean && first != NULL)
-      compare_legs (first, disk, "the manifest says that the volume is clean");
-    first = disk;
-  }
-  check_log (m);
-  /* Another leg is read now where they differ. */
-  if (strcmp (now.primary, m->legs[m->primary].spec) != 0 &&
-      now.primary[0] != '\0') {
-    check_new_primary (m);
-    world_allow_other_legs ();
-  }
-  if (now.clients.has_started)
-    now.is_leg_lost = false; /* another leg has been found */
-  snprintf (now.primary, sizeof now.primary, "%s", m->legs[m->primary].spec);
-}
-
-/* The legs that the next command line has. */
-static void
-meet_legs (const struct manifest *m)
-{
-  unsigned i;
-
-  now.leg_count = m != NULL ? m->leg_count : plan.leg_count;
-  for (i = 0; i < now.leg_count; ++i)
-    if (m != NULL)
-      snprintf (now.legs[i], WORLD_NAME_BYTES, "%s", m->legs[i].spec);
-    else
-      world_leg_path (i, now.legs[i]);
-}
-
-/* There is none, or no more: a start failed before it was durable, and the
- * next one chooses anew.
- */
-static struct manifest *
-no_manifest (void)
-{
-  now.primary[0] = '\0';
-  return NULL;
-}
-
-struct manifest *
-world_visit_grave (void)
-{
-  struct meta_dir *dir;
-  struct manifest *m;
-  unsigned i;
-  int r;
-
-  sim_files_set_faults (0);
-  /* A leg that was being made: the user is told to take it away. */
-  for (i = 0; i < now.leg_count; ++i) {
-    const char *path = now.legs[i];
-
-    if (sim_files_exists (path) &&
-        (sim_files_disk (path) == NULL ||
-         sim_disk_sectors (sim_files_disk (path)) == 0))
-      sim_files_remove (path);
-  }
-  /* What this opens stays as durable as it is. */
-  sim_files_only_look (true);
-  r = meta_dir_open (WORLD_META, &dir);
-  sim_files_only_look (false);
-  if (r == 0 && plan.is_transient)
-    sim_fail ("there is a folder that nobody asked for");
-  if (plan.is_transient)
-    model_check_disk (now.model, sim_files_disk (now.legs[0]));
-  if (r == -ENOENT)
-    return no_manifest ();
-  if (r < 0)
-    sim_fail ("the folder cannot be opened: %s", strerror (-r));
-  r = manifest_load (dir, &m);
-  meta_dir_close (dir);
-  if (r == -ENOENT)
-    return no_manifest ();
-  if (r < 0)
-    sim_fail ("the manifest cannot be read: %s", strerror (-r));
-  check_manifest (m);
-  meet_legs (m);
-  return m;
-}
-
-/*----- a life ----------------------------------------------------------*/
 
 __attribute__ ((format (printf, 2, 3))) void
 world_configure (const char *key, const char *format, ...)
@@ -545,142 +340,6 @@ meet_snapshots (void)
 }
 
 void
-world_read_everything (void)
-{
-  unsigned i;
-
-  client_read_all (&now.clients, now.model);
-  for (i = 0; i < now.snapshot_count; ++i)
-    if (now.snapshots[i].is_offered)
-      client_read_all (&now.clients, now.snapshots[i].model);
-}
-
-static bool
-is_recovering (const struct mirror_status *status)
-{
-  unsigned i;
-
-  for (i = 0; i < status->leg_count; ++i)
-    if (status->legs[i].state == LEG_RECOVERING)
-      return true;
-  return status->regions_in_sync < status->regions_total;
-}
-
-#define RESYNC_MAX_SECONDS 2000
-
-/* Nothing is wrong with the disks, so the resync comes to its end. */
-void
-world_wait_for_resync (void)
-{
-  struct mirror *m = volume_get_mirror (now.volume);
-  struct mirror_status status;
-  unsigned seconds;
-
-  for (seconds = 0; seconds < RESYNC_MAX_SECONDS; ++seconds) {
-    mirror_get_status (m, &status);
-    if (now.clients.has_ended || !is_recovering (&status)) {
-      world_counters.resyncs_waited_for++;
-      return;
-    }
-    sim_sleep_ns ("the end of the resync", NULL, UINT64_C (1000000000));
-  }
-  sim_fail ("the resync does not end");
-}
-
-/* Nobody writes, and all regions are in sync: legs in sync are equal. */
-void
-world_compare_legs_in_sync (void)
-{
-  struct mirror *m = volume_get_mirror (now.volume);
-  struct sim_disk *first = NULL;
-  struct mirror_status status;
-  unsigned i;
-
-  mirror_get_status (m, &status);
-  if (status.regions_in_sync < status.regions_total || now.clients.has_ended)
-    return;
-  if (now.volume->merging != NULL)
-    return; /* somebody does write */
-  for (i = 0; i < status.leg_count; ++i) {
-    struct sim_disk *disk;
-
-    if (status.legs[i].state != LEG_IN_SYNC)
-      continue;
-    disk = sim_files_disk (mirror_leg_name (m, i));
-    model_check_disk (now.model, disk);
-    if (first != NULL)
-      compare_legs (first, disk, "all regions are in sync");
-    first = disk;
-  }
-}
-
-void
-world_check_scrub (void)
-{
-  struct mirror_status status;
-
-  mirror_get_status (volume_get_mirror (now.volume), &status);
-  if (status.scrub.mismatches > 0)
-    sim_fail ("a scrub has found %" PRIu64 " sectors in which legs differ",
-              status.scrub.mismatches);
-  world_counters.scrubbed_bytes += status.scrub.done_bytes;
-}
-
-/* A leg of which SECTOR may be spoiled, and still be known to be wrong: with
- * two legs not the primary.
- */
-static struct sim_disk *
-choose_victim (struct mirror *m, const struct mirror_status *status)
-{
-  unsigned in_sync = 0, i, victim;
-
-  for (i = 0; i < status->leg_count; ++i)
-    in_sync += status->legs[i].state == LEG_IN_SYNC;
-  if (in_sync < 2)
-    return NULL;
-  do
-    victim = sim_below (status->leg_count);
-  while (status->legs[victim].state != LEG_IN_SYNC ||
-         (in_sync == 2 && victim == mirror_primary (m)));
-  return sim_files_disk (bdev_name (mirror_leg_bdev (m, victim)));
-}
-
-void
-world_spoil_and_scrub (void)
-{
-  struct mirror *m = volume_get_mirror (now.volume);
-  struct mirror_status status;
-  struct volume_why why;
-  unsigned spoiled = 0, i;
-
-  mirror_get_status (m, &status);
-  if (now.clients.has_ended || status.regions_in_sync < status.regions_total)
-    return;
-  volume_scrub_stop (now.volume, &why);
-  for (i = sim_below (4); i < plan.sectors; i += 1 + sim_below (20)) {
-    struct sim_disk *victim = choose_victim (m, &status);
-
-    if (victim == NULL)
-      return;
-    sim_trace ("sector %u of %s is spoiled", i, sim_disk_name (victim));
-    sim_disk_spoil (victim, i);
-    spoiled++;
-  }
-  if (volume_scrub_start (now.volume, SCRUB_REPAIR, &why) != 0)
-    sim_fail ("no scrub: %s", why.text);
-  do {
-    sim_sleep_ns ("the end of the scrub", NULL, 50000000);
-    mirror_get_status (m, &status);
-  } while (status.scrub.is_running);
-  if (status.scrub.mismatches != spoiled || status.scrub.repaired != spoiled)
-    sim_fail ("of %u sectors that were spoiled a scrub has found %" PRIu64
-              ", and repaired %" PRIu64,
-              spoiled, status.scrub.mismatches, status.scrub.repaired);
-  world_counters.spoiled += spoiled;
-  world_compare_legs_in_sync ();
-}
-
-void
 world_load (void)
 {
   world_counters.lives++;
@@ -769,7 +428,7 @@ world_begin (void)
   memset (&now, 0, sizeof now);
   sim_files_begin ();
   sim_files_add_folder (WORLD_ABOVE_META);
-  meet_legs (NULL);
+  world_meet_legs (NULL);
   now.clients.plugin = plugin_init ();
   now.clients.units = plan.sectors * (SECTOR_SIZE / MODEL_UNIT_BYTES);
   now.clients.may_fail = world_may_fail;

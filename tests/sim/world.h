@@ -120,16 +120,20 @@ void world_hide_leg (unsigned leg, const struct manifest *m);
 /* Open the volume.  Returns false if that failed, as it may. */
 bool world_open (void);
 
+/* Stop and unload, after a crash, too, and switch on again.  Then the power
+ * may have failed once more: FAILS.
+ */
+void world_unload (void);
+void world_end_life (bool fails);
+
+/*----- while it is open: world-check.c ----------------------------------*/
+
 /* Read all devices; wait until legs are equal; see that those in sync are,
  * if all regions are.
  */
 void world_read_everything (void);
 void world_wait_for_resync (void);
 void world_compare_legs_in_sync (void);
-
-/* Check the diffs of all pairs of devices, or one by chance. */
-void world_check_diffs (void);
-void world_check_some_diff (void);
 
 /* Legs in sync are equal where regions are, whatever clients do: no scrub has
  * found anything.
@@ -142,13 +146,11 @@ void world_check_scrub (void);
  */
 void world_spoil_and_scrub (void);
 
-/* Stop and unload, after a crash, too, and switch on again.  Then the power
- * may have failed once more: FAILS.
- */
-void world_unload (void);
-void world_end_life (bool fails);
-
 /*----- the administrator: world-admin.c ---------------------------------*/
+
+/* Check the diffs of all pairs of devices, or one by chance. */
+void world_check_diffs (void);
+void world_check_some_diff (void);
 
 /* Take a snapshot; remove or rename one, live. */
 void world_take_snapshot (void);
@@ -167,12 +169,19 @@ void world_crash (void);
 /* True if OP, a request of a client, may have failed with ERROR. */
 bool world_may_fail (const struct model_op *op, int error);
 
-/*----- between lives ---------------------------------------------------*/
+/*----- between lives: world-grave.c -------------------------------------*/
 
 /* Look at what the last life has left, and check it.  Returns the manifest,
  * to be freed, or NULL if there is none.
  */
 struct manifest *world_visit_grave (void);
+
+/* The next command line has the legs of M, or, if it is NULL, of the plan. */
+void world_meet_legs (const struct manifest *m);
+
+/* Two legs are equal, as WHY says that they must be. */
+void world_compare_disks (const struct sim_disk *a, const struct sim_disk *b,
+                          const char *why);
 
 /* The disk of a leg in sync, if it is still the file that it was. */
 struct sim_disk *world_trusted_disk (const struct manifest_leg *leg);
