@@ -17,6 +17,7 @@
 
 #include "enum.h"
 #include "file-sim.h"
+#include "leg-admin.h"
 #include "sim.h"
 #include "story.h"
 #include "world.h"
@@ -80,6 +81,8 @@ do_live (const struct step *step)
     ;
   else if (step->kind == TAKE_LIVE)
     world_take_snapshot ();
+  else if (step->kind == ADD_LEG)
+    leg_admin_add ();
   else if (s->is_offered && step->kind == REMOVE_LIVE) {
     world_remove_snapshot (s, false);
     if (step->count > 0 && !now.clients.has_ended)
@@ -133,6 +136,10 @@ do_step (const struct step *step)
     store_op = (enum sim_op) step->unit;
     sim_files_each_disk (set_up_disk);
     break;
+  case FAIL_SYNC:
+    sim_files_fail_sync (step->unit + 1);
+    now.has_faults = now.had_faults = true;
+    break;
   case RESYNC:
     handle = client_open (&now.clients, now.model);
     if (!now.clients.has_ended)
@@ -147,6 +154,7 @@ do_step (const struct step *step)
   case REMOVE_LIVE:
   case RENAME_LIVE:
   case ROLL_BACK:
+  case ADD_LEG:
     do_live (step);
     break;
   case LIFE:
@@ -160,8 +168,8 @@ configure (unsigned begins_with)
 {
   unsigned i;
 
-  for (i = 0; i < plan.leg_count; ++i)
-    world_configure ("leg", "/sim/leg%u", i);
+  for (i = 0; i < now.leg_count; ++i)
+    world_configure ("leg", "%s", now.legs[i]);
   world_configure ("size", "%u", plan.sectors * SECTOR_SIZE);
   world_configure ("meta", WORLD_META);
   world_configure ("region-size", "%u", plan.region_bytes);

@@ -33,6 +33,7 @@ struct open_file {
 static struct open_file open_files[MAX_OPEN];
 static unsigned open_devices;
 static unsigned fault_one_in;
+static unsigned failing_sync; /* of a folder, counted from the next; 0: none */
 static bool is_looked_at;
 
 uint64_t sim_files_failed;
@@ -96,6 +97,18 @@ reaches_disk (const char *what, const char *name, bool changes)
     errno = sim_one_in (3) ? ENOSPC : EIO;
     return false;
   }
+  return true;
+}
+
+/* The next sync of a folder is the one that was chosen to fail. */
+static bool
+is_failing_sync (void)
+{
+  if (failing_sync == 0 || --failing_sync > 0)
+    return false;
+  sim_files_failed++;
+  sim_trace ("file: this one fails");
+  errno = EIO;
   return true;
 }
 
@@ -228,6 +241,8 @@ WRAP (int, fsync, int fd)
     return -1;
   if (is_looked_at)
     return 0;
+  if (node->folder != NULL && is_failing_sync ())
+    return -1;
   if (node->folder != NULL)
     folder_sync (node->folder);
   else if (node->disk != NULL) {
@@ -464,6 +479,12 @@ void
 sim_files_set_faults (unsigned one_in)
 {
   fault_one_in = one_in;
+}
+
+void
+sim_files_fail_sync (unsigned which)
+{
+  failing_sync = which;
 }
 
 void

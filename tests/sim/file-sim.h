@@ -29,6 +29,11 @@ void sim_files_end (void);
 /* One in so many calls that change something fails; 0: none. */
 void sim_files_set_faults (unsigned one_in);
 
+/* Of the syncs of folders that are to come number WHICH fails, counted from 1,
+ * and what it was to make durable may be on the disk or not; 0: none.
+ */
+void sim_files_fail_sync (unsigned which);
+
 /* While one only looks at the files nothing becomes durable. */
 void sim_files_only_look (bool is_on);
 

@@ -77,15 +77,13 @@ count_legs (const struct mirror_status *status)
 }
 
 static void
-add_leg (const struct mirror_status *status)
+add_leg (void)
 {
   char path[WORLD_NAME_BYTES];
   struct volume_why why;
   unsigned leg;
   int r;
 
-  if (count_legs (status) >= ADMIN_MAX_LEGS)
-    return;
   make_disk (path);
   r = volume_leg_add (now.volume, path, &leg, &why);
   check_result ("add a leg", r, &why);
@@ -167,6 +165,21 @@ direct_background (void)
 }
 
 static void
+begin_change (void)
+{
+  allow_other_legs ();
+  model_set_changing (now.has_faults || world_legs_may_differ ());
+}
+
+static void
+end_change (void)
+{
+  model_set_changing (false);
+  if (!now.clients.has_ended)
+    allow_other_legs ();
+}
+
+static void
 change_something (void)
 {
   struct mirror_status status;
@@ -182,11 +195,11 @@ change_something (void)
       rejoin_leg (i);
       return;
     }
-  allow_other_legs ();
-  model_set_changing (now.has_faults || world_legs_may_differ ());
+  begin_change ();
   switch (sim_below (6)) {
   case 0:
-    add_leg (&status);
+    if (count_legs (&status) < ADMIN_MAX_LEGS)
+      add_leg ();
     break;
   case 1:
     replace_leg (leg);
@@ -201,9 +214,7 @@ change_something (void)
   default:
     direct_background ();
   }
-  model_set_changing (false);
-  if (!now.clients.has_ended)
-    allow_other_legs ();
+  end_change ();
 }
 
 static void
@@ -219,6 +230,14 @@ admin_main (void *arg)
       change_something ();
   }
   (void) volume_resync_resume (now.volume, &why);
+}
+
+void
+leg_admin_add (void)
+{
+  begin_change ();
+  add_leg ();
+  end_change ();
 }
 
 void

@@ -11,6 +11,9 @@
 void leg_admin_start (unsigned changes);
 void leg_admin_join (void);
 
+/* Add a leg to it, now. */
+void leg_admin_add (void);
+
 /* Nothing has been written to a leg since it was removed, in this life. */
 void leg_admin_check_removed (void);
 

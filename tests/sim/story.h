@@ -18,12 +18,14 @@ enum step_kind {
   WRITE_SNAPSHOT, /* the newest */
   FAIL,           /* from now on, calls of kind UNIT of leg COUNT */
   FAIL_STORE,     /* of all stores */
+  FAIL_SYNC,      /* of a folder, the one that is UNIT more away */
   RESYNC,         /* wait until it has ended */
   PAUSE,          /* so long that the log is cleaned */
   TAKE_LIVE,      /* a snapshot, while the volume is served */
   REMOVE_LIVE,    /* snapshot number UNIT; then, if COUNT, wait for the rest */
   RENAME_LIVE,    /* snapshot number UNIT */
   ROLL_BACK,      /* to the newest; then, if COUNT, wait for the rest */
+  ADD_LEG,        /* full of something else */
 };
 
 /* What a life begins with. */

@@ -185,6 +185,7 @@ world_visit_grave (void)
   int r;
 
   sim_files_set_faults (0);
+  sim_files_fail_sync (0);
   /* A leg that was being made: the user is told to take it away. */
   for (i = 0; i < now.leg_count; ++i) {
     const char *path = now.legs[i];
