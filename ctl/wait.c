@@ -92,6 +92,36 @@ show_progress (const json_t *status)
                      get_number (resync, "total_bytes"), 40, bar));
 }
 
+/* Why nothing goes on, and what can be done; NULL: something does. */
+static const char *
+why_nothing_goes_on (const json_t *status)
+{
+  const json_t *volume = json_object_get (status, "volume");
+
+  if (get_bool (volume, "read_only"))
+    return "the volume is read-only, and nothing is copied; the server's log "
+           "says why";
+  /* An older server does not say. */
+  if (json_is_false (json_object_get (volume, "started")))
+    return "no client has connected to the server yet, and nothing is copied "
+           "before; 'dmnbd resync start' starts it now";
+  if (is_state (status, "resync", "paused"))
+    return "the resync is paused; 'dmnbd resync resume' goes on with it";
+  return NULL;
+}
+
+/* Tell that, unless it was the last that was told. */
+static void
+tell_why_nothing_goes_on (const json_t *status, const char **told)
+{
+  const char *why = why_nothing_goes_on (status);
+
+  if (why != NULL && why != *told)
+    fprintf (stderr, "%sdmnbd: waiting, but %s\n",
+             isatty (STDERR_FILENO) ? "\r\033[K" : "", why);
+  *told = why;
+}
+
 /*----- waiting ---------------------------------------------------------*/
 
 /* Take in what has happened; false when the server has ended. */
@@ -114,6 +144,7 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
 {
   bool is_terminal = isatty (STDERR_FILENO);
   enum progress progress = WAITING;
+  const char *told = NULL;
 
   for (;;) {
     json_t *status = client_call (ctl, "status", NULL, CLIENT_LOOK_MS);
@@ -123,6 +154,8 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
     if (status == NULL)
       return EXIT_FAILED;
     progress = look (status);
+    if (progress == WAITING)
+      tell_why_nothing_goes_on (status, &told);
     if (is_terminal && progress == WAITING)
       show_progress (status);
     json_decref (status);

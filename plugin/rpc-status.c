@@ -93,12 +93,13 @@ control_scrub_json (const struct volume_status *status)
 static json_t *
 volume_json (const struct volume_status *status)
 {
-  return json_pack ("{s:I, s:s, s:I, s:o, s:b}", "size",
+  return json_pack ("{s:I, s:s, s:I, s:o, s:b, s:b}", "size",
                     (json_int_t) status->size_bytes, "state",
                     volume_state_name (status->state), "generation",
                     (json_int_t) status->generation, "meta",
                     control_text_json (status->meta), "read_only",
-                    (int) status->is_read_only);
+                    (int) status->is_read_only, "started",
+                    (int) status->is_started);
 }
 
 static json_t *

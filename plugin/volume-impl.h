@@ -5,6 +5,8 @@
 #ifndef DM_VOLUME_IMPL_H
 #define DM_VOLUME_IMPL_H
 
+#include <stdatomic.h>
+
 #include "events.h"
 #include "kcopyd.h"
 #include "leg-file.h"
@@ -144,7 +146,7 @@ struct volume {
 
   /* Serialises starting.  Outside manifest_lock. */
   struct mutex start_lock;
-  bool is_started;
+  atomic_bool is_started;
 
   /* Protects the manifest, in memory and on disk.  A leaf: taken by what
    * the mirror and the snapshots call back, under their locks.

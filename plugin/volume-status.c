@@ -499,6 +499,7 @@ volume_get_status (struct volume *volume, struct volume_status *status)
   status->size_bytes = sector_to_bytes (
     mirror_target (volume->mirror)->sectors);
   status->is_read_only = volume->is_read_only;
+  status->is_started = volume->is_started;
   if (volume->dir != NULL)
     status->meta = meta_dir_path (volume->dir);
   get_mirror (volume, status);

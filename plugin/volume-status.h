@@ -55,6 +55,8 @@ struct volume_status {
   uint64_t generation;
   const char *meta; /* absolute path, or NULL; the volume's */
   bool is_read_only;
+  bool is_started; /* a client has come, or an administrator: the background is
+                    * at work */
   unsigned leg_count;
   struct volume_leg_status legs[MIRROR_MAX_LEGS];
   uint64_t region_bytes, regions_total, regions_in_sync;

@@ -132,6 +132,8 @@ if perl -MJSON::PP -MCompress::Zlib -e 1 2>/dev/null; then
   vol 1 job cancel 1
   told 'its removal cannot be cancelled'
   job remove running
+  vol 1 wait idle --timeout 0
+  told 'no client has connected'
   client_open vol
   vol 0 wait idle
   wait_event vol '"snapshot.gone".*"job":1[,}]'

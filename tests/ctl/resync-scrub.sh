@@ -14,7 +14,16 @@ truncate -s 16M "$TMP/b.img"
 start_control vol "$TMP/a.img" "$TMP/b.img" meta="$TMP/vol.d" \
   region-size=64K resync-rate=256K
 follow vol
+# Who waits in vain is told so, and what to do.
+vol 0 --json status
+test "$(value volume.started)" = false
+vol 1 wait sync --timeout 0
+told 'no client has connected .*dmnbd resync start'
 vol 0 resync start
+vol 0 --json status
+test "$(value volume.started)" = true
+vol 1 wait sync --timeout 0
+! grep -q 'waiting, but' "$TMP/err" || fail "a hint: $(cat "$TMP/err")"
 wait_event vol '"resync.started"'
 wait_event vol '"resync.progress"'
 vol 0 --json status
@@ -31,6 +40,7 @@ test "$(value volume.state)" = resyncing
 vol 1 scrub start
 told 'nothing to compare: 1 leg is of 2 in sync'
 vol 1 wait sync --timeout 0
+told "the resync is paused; 'dmnbd resync resume'"
 vol 0 resync rate 0
 told 'no limit'
 vol 0 resync rate 0

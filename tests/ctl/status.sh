@@ -35,6 +35,7 @@ volume.state string
 volume.generation integer
 volume.meta string
 volume.read_only boolean
+volume.started boolean
 legs[].index integer
 legs[].spec string
 legs[].state string
