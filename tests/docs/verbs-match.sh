@@ -135,6 +135,57 @@ stop_nbdkit vol
 grep -Eq '^control=' < <("$NBDKIT" "$DM_PLUGIN" --help) ||
   fail "nbdkit would not complete control="
 
+# completed WORD...: what ours offers for the last word, on one line.
+completed ()
+{
+  (
+    cd "$TMP/files"
+    bash -c '
+      set -euo pipefail
+      . "$1"
+      shift
+      COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+      _nbdkit_dm || :
+      [[ ${#COMPREPLY[@]} -eq 0 ]] || printf "%s\n" "${COMPREPLY[@]}"
+    ' bash "$abs_top_srcdir/ctl/nbdkit-dm.bash" "$NBDKIT" "$@" | LC_ALL=C sort |
+      paste -sd ' '
+  )
+}
+
+# offers EXPECTED WORD...
+offers ()
+{
+  local said
+
+  said=$(completed "${@:2}")
+  test "$said" = "$1" || fail "completion of '${*:2}': '$said', not '$1'"
+}
+
+mkdir -p "$TMP/files/vol.d"
+touch "$TMP/files/a.img"
+offers 'auto full none' "$DM_PLUGIN" sync =
+offers 'auto' "$DM_PLUGIN" sync = a
+offers 'sync=none' "$DM_PLUGIN" sync=n
+offers 'first least-pending round-robin' "$DM_PLUGIN" read-policy =
+offers 'auto off on' "$DM_PLUGIN" a.img direct =
+offers 'break-guest-write break-snapshot' "$DM_PLUGIN" on-cow-error = break
+offers '' "$DM_PLUGIN" size =
+offers '' "$DM_PLUGIN" no-such-key =
+offers 'a.img vol.d' "$DM_PLUGIN" leg =
+offers 'a.img' "$DM_PLUGIN" leg = a
+offers 'leg=a.img' "$DM_PLUGIN" leg=a
+offers 'vol.d' "$DM_PLUGIN" meta =
+offers 'a.img vol.d' "$DM_PLUGIN" control =
+offers 'a.img' "$DM_PLUGIN" a.i
+offers 'read-policy= region-size= resync-rate=' "$DM_PLUGIN" re
+# Every key of --help is offered, and every one that is a choice has values.
+"$NBDKIT" "$DM_PLUGIN" --help | sed -nE 's/^\[?([a-z][a-z-]*=)\]?.*/\1/p' |
+  LC_ALL=C sort >"$TMP/keys"
+completed "$DM_PLUGIN" '' | tr ' ' '\n' | grep '=$' >"$TMP/completed"
+diff "$TMP/keys" "$TMP/completed" || fail "< is a key, > is completed only"
+# Another plugin is not ours.
+offers '' memory sync =
+
 if command -v mandoc >/dev/null; then
   (cd "$man" && mandoc -T lint -W warning ./*.[157]) >&2 ||
     fail "mandoc complains"
