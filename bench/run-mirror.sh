@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures what a mirror's memory, resync and legs cost, and what they give.
+# Measures what a mirror's memory, resync, legs and those who look on cost, and
+# what they give.
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # What is measured, how, and what would make it unfair: bench/README.md.
@@ -14,7 +15,7 @@ usage: run-mirror.sh [--check] [--parts "NAME ..."] [--rounds N]
                      [--outage-mb N] [--outage-writes N] [--out FOLDER]
 
   --check        exit with 1 when a target is missed (env CHECK=yes)
-  --parts ..     any of: log resync partial reads (default: all; env PARTS)
+  --parts ..     any of: log resync partial reads control (default: all; env PARTS)
   --rounds N     each measures everything once (default 5; env ROUNDS)
   --size-mb N    size of a leg in MiB (default 256; env SIZE_MB)
   --run-ms N     length of a run (default 3000; env RUN_MS)
@@ -31,6 +32,7 @@ Further environment:
   DM_PLUGIN      nbdkit-dm-plugin.so to measure
   DMNBD          dmnbd, built
   NBD_LOAD       bench/nbd-load, built
+  RUDE_CONTROL   tests/ctl/rude-control, built
   WORKDIR        folder for the files, on a tmpfs (default /dev/shm)
   THREADS        nbdkit -t (default 16)
 USAGE
@@ -40,7 +42,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=bench/common.sh
 . "$here/common.sh"
 
-parts=${PARTS:-log resync partial reads}
+parts=${PARTS:-log resync partial reads control}
 rounds=${ROUNDS:-5}
 size_mb=${SIZE_MB:-256}
 run_ms=${RUN_MS:-3000}
@@ -54,6 +56,7 @@ build=${BUILDDIR:-$here/../build}
 dm_plugin=${DM_PLUGIN:-$build/plugin/.libs/nbdkit-dm-plugin.so}
 dmnbd=${DMNBD:-$build/ctl/dmnbd}
 nbd_load=${NBD_LOAD:-$build/bench/nbd-load}
+rude_control=${RUDE_CONTROL:-$build/tests/ctl/rude-control}
 
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -86,7 +89,7 @@ numbers --outage-writes "$outage_writes"
 numbers THREADS "$threads"
 for p in $parts; do
   case "$p" in
-    log|resync|partial|reads) ;;
+    log|resync|partial|reads|control) ;;
     *) die "unknown part: $p (see --help)" ;;
   esac
 done
@@ -94,7 +97,7 @@ for tool in nbdkit nbdinfo cmp awk getconf; do
   command -v "$tool" > /dev/null || die "$tool: not installed"
 done
 [ -f "$dm_plugin" ] || die "$dm_plugin: not there; run 'make' or set DM_PLUGIN"
-for program in "$dmnbd" "$nbd_load"; do
+for program in "$dmnbd" "$nbd_load" "$rude_control"; do
   [ -x "$program" ] || die "$program: not there; build it with" \
     "'make bench-mirror'"
 done
@@ -288,6 +291,30 @@ run_reads () {
   stop two
 }
 
+# ---------------------------------------------------------------- control --
+
+# Clients' writes while the control socket gets a thousand lines a second, wrong
+# ones and endless ones among them, half of them from who reads slowly or never.
+run_control () {
+  local messages=$((run_ms + ramp_ms)) rude
+
+  [ "$messages" -ge 300 ] || messages=300
+  start_volume volume sync=none "$work/a.img" "$work/b.img"
+  if [ "$1" = rude ]; then
+    "$rude_control" "$work/volume.control" "$messages" 1000 $((round + 1)) \
+      > "$work/rude.out" 2>&1 &
+    rude=$!
+  fi
+  load control "$1" volume --run-ms "$run_ms" --ramp-ms "$ramp_ms"
+  if [ "$1" = rude ]; then
+    wait "$rude" || die "control: $(tail -n 1 "$work/rude.out"): figure void"
+    row control rude status_p99_ms \
+      "$(sed -n 's/^status: .*, 99 % within \(.*\) ms$/\1/p' "$work/rude.out")"
+  fi
+  stop volume
+  equal_legs "$work/a.img" "$work/b.img" "control, $1"
+}
+
 # ----------------------------------------------------------------- rounds --
 
 subjects_of () {
@@ -296,12 +323,13 @@ subjects_of () {
     resync) echo without with ;;
     partial) echo outage ;;
     reads) echo 1 2 ;;
+    control) echo quiet rude ;;
   esac
 }
 
 prepare () {
   case "$1" in
-    log|reads)
+    log|reads|control)
       [ -e "$work/a.img" ] || random_file "$work/a.img" "$size_mb"
       cp "$work/a.img" "$work/b.img" ;;
     resync)
@@ -333,5 +361,7 @@ resync resync_mib_per_second with - >= 1
 partial copied_per_touched back - <= 1.2
 partial seconds all back - -
 reads per_second 2 1 >= 1.8
+control per_second rude quiet >= 0.9
+control status_p99_ms rude - <= 50
 TARGETS
 report

@@ -140,12 +140,14 @@ measure_volumes ()
   has snapshot '^load: bytes_per_exception of random .*target <= 16 (met|MISSED)'
   whole "$TMP/out/bench-snapshot.csv"
 
-  SIZE_MB=2 "$bench/run-mirror.sh" --parts 'log partial' --rounds 1 \
+  SIZE_MB=2 "$bench/run-mirror.sh" --parts 'log partial control' --rounds 1 \
     --run-ms 20 --outage-mb 32 --outage-writes 5 >"$TMP/mirror.log" 2>&1 ||
     fail "run-mirror.sh ended with status $?: $(tail -3 "$TMP/mirror.log")"
   has mirror '^disk +cpu_us_per_request( +[0-9.]+){3}$'
   has mirror '^log: per_second of disk / core .*target >= 0.9 (met|MISSED)'
   has mirror '^partial: copied_per_touched of back .*target <= 1.2 (met|MISSED)'
+  has mirror '^control: per_second of rude / quiet .*target >= 0.9 (met|MISSED)'
+  has mirror '^control: status_p99_ms of rude .*target <= 50 (met|MISSED)'
   whole "$TMP/out/bench-mirror.csv"
 }
 
