@@ -79,7 +79,7 @@
 #define SNAPSHOTS_MAX 16
 #define START_MS 30000
 #define RECOVERY_MS 60000
-#define SILENCE_MS 30000
+#define SILENCE_MS 60000
 #define ORDERLY_EVERY 5
 
 enum kind { READ, WRITE, ZERO, TRIM, FLUSH };

@@ -9,7 +9,7 @@ set -euo pipefail
 if test "${DM_STRESS:-short}" = long; then
   : "${OPS:=100000}" "${TEST_TIMEOUT:=900}"
 else
-  : "${OPS:=3000}" "${TEST_TIMEOUT:=120}"
+  : "${OPS:=3000}" "${TEST_TIMEOUT:=300}"
 fi
 export OPS TEST_TIMEOUT
 # shellcheck source=tests/functions.sh
@@ -42,7 +42,7 @@ start ()
 # stop: once in sync; then the legs are equal and the memory is clean.
 stop ()
 {
-  wait_insync "$meta" 60
+  wait_insync "$meta"
   stop_nbdkit vol
   same "$leg_a" "$leg_b"
   test "$(dm_manifest "$meta" clean)" = true ||

@@ -8,7 +8,7 @@ set -euo pipefail
 if test "${DM_STRESS:-short}" = long; then
   : "${ROUNDS:=200}" "${TEST_TIMEOUT:=600}"
 else
-  : "${ROUNDS:=5}" "${TEST_TIMEOUT:=120}"
+  : "${ROUNDS:=5}" "${TEST_TIMEOUT:=300}"
 fi
 export ROUNDS TEST_TIMEOUT
 # shellcheck source=tests/functions.sh

@@ -105,18 +105,18 @@ for ((round = 0; round < ROUNDS; round++)); do
   load &
   job=$!
   hurt $((RANDOM % 2))
-  wait_insync "$meta" 120
+  wait_insync "$meta"
   wait "$job" || {
     cat "$TMP/fio.log" >&2
     fail "fio had an error in round $round (SEED=$SEED)"
   }
   # The next round may hurt the other one.
-  wait_insync "$meta" 120
+  wait_insync "$meta"
 done
 
 ask flush
 client_close
-wait_insync "$meta" 120
+wait_insync "$meta"
 stop_worn_nbdkit vol
 test "$(dm_manifest "$meta" clean)" = true || fail "not clean at the end"
 stop_nbdkit leg_a
