@@ -69,6 +69,7 @@ snapshot_state_name (enum manifest_snapshot_state state)
     return "valid";
   case SNAPSHOT_MERGING:
     return "merging";
+  case SNAPSHOT_STAGING:
   case SNAPSHOT_REMOVING:
     return "removing";
   default:

@@ -131,9 +131,11 @@ const struct verb verbs[] = {
   {
     .name = "snapshot rollback",
     .method = "snapshot.rollback",
-    .text = "roll the volume back to its newest snapshot",
+    .text = "roll the volume back to a snapshot",
     .more = "What was written since is lost; the volume shows the snapshot at "
-            "once. Its chunks are\nmoved in the background, then it is gone.",
+            "once. The newest one's\nchunks are moved in the background, then "
+            "it is gone. An older one stays: what is\ndifferent is copied "
+            "first, which takes its time.",
     .args = { NAME_ARG,
               { .name = "--force",
                 .type = ARG_FLAG,

@@ -132,6 +132,19 @@ exception_store_allocate (struct exception_store *store, uint64_t *new_chunk)
   return store->ops->allocate_locked (store, new_chunk);
 }
 
+uint64_t
+exception_store_room (struct exception_store *store)
+{
+  uint64_t epa = records_per_area (store->chunk_sectors), left, areas;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&store->lock);
+  left = store->store_chunks - MIN_OF (store->next_free, store->store_chunks) +
+         store->released_count;
+  /* As if it were persistent, with an area begun, and one to follow. */
+  areas = left / epa + 2;
+  return left > areas ? left - areas : 0;
+}
+
 void
 exception_store_release (struct exception_store *store, uint64_t new_chunk)
 {

@@ -111,6 +111,9 @@ void exception_store_get_usage (struct exception_store *store,
 int exception_store_allocate (struct exception_store *store,
                               uint64_t *new_chunk);
 
+/* At least so many more will be found room for, if nobody else asks. */
+uint64_t exception_store_room (struct exception_store *store);
+
 /* Give back a chunk that was allocated and will not be committed. */
 void exception_store_release (struct exception_store *store,
                               uint64_t new_chunk);

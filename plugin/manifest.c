@@ -40,7 +40,7 @@ static const char *const logs[] = {
 static const char *const snapshot_states[] = {
   [SNAPSHOT_CREATING] = "creating", [SNAPSHOT_VALID] = "valid",
   [SNAPSHOT_INVALID] = "invalid",   [SNAPSHOT_REMOVING] = "removing",
-  [SNAPSHOT_MERGING] = "merging",
+  [SNAPSHOT_MERGING] = "merging",   [SNAPSHOT_STAGING] = "staging",
 };
 
 /*----- the structure ---------------------------------------------------*/

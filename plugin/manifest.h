@@ -42,6 +42,8 @@ enum manifest_snapshot_state {
   SNAPSHOT_INVALID,
   SNAPSHOT_REMOVING, /* invalid; what it holds is being handed down */
   SNAPSHOT_MERGING,  /* the volume is being rolled back to it */
+  SNAPSHOT_STAGING,  /* about to be what the volume is rolled back to; at the
+                      * next start: removing */
 };
 
 struct manifest_snapshot {

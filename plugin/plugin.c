@@ -166,6 +166,8 @@ dm_after_fork (void)
 static void
 dm_cleanup (void)
 {
+  if (volume != NULL)
+    volume_hurry (volume);
   control_stop (control); /* nobody steers what is being stopped */
   if (volume != NULL)
     volume_stop (volume);

@@ -276,8 +276,8 @@ const struct rpc_method control_methods[] = {
   },
   {
     .name = "snapshot.rollback",
-    .text = "Roll the volume back to its newest snapshot; what was written "
-            "since is lost.",
+    .text = "Roll the volume back to a snapshot; what was written since is "
+            "lost.",
     .params = { { "name", RPC_STRING, true, "its name" },
                 { "force", RPC_BOOL, false,
                   "even if clients have it open, who then get errors" } },

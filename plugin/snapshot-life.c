@@ -383,6 +383,13 @@ snapshot_store_error (struct snapshot *snapshot)
   return exception_store_error (snapshot->store);
 }
 
+uint64_t
+snapshot_room (struct snapshot *snapshot)
+{
+  return snapshot->can_be_full ? exception_store_room (snapshot->store)
+                               : UINT64_MAX;
+}
+
 void
 snapshot_get_status (struct snapshot *snapshot, struct snapshot_status *status)
 {

@@ -95,21 +95,35 @@ handle_cow_error (struct snapshot *s, int error, const char *why)
 
 /*----- preserving ------------------------------------------------------*/
 
+/* What is done about a chunk that cannot be copied: as handle_cow_error. */
+typedef int (*cow_error_fn) (struct snapshot *s, int error, const char *why);
+
+static int
+keep_all (struct snapshot *s, int error, const char *why)
+{
+  (void) s, (void) why;
+  return error;
+}
+
+static int preserve (struct snapshot *s, sector_t sector, sector_t count,
+                     cow_error_fn on_error);
+
 /* A broken snapshot has not chunks FIRST .. LAST of the range: see to it
  * that the next older one has what of the range is in them.
  */
 static int
 preserve_below (struct snapshot *s, uint64_t first, uint64_t last,
-                sector_t sector, sector_t count)
+                sector_t sector, sector_t count, cow_error_fn on_error)
 {
   sector_t begin = MAX_OF (sector, first << s->chunk_shift);
   sector_t end = MIN_OF (sector + count, (last + 1) << s->chunk_shift);
 
-  return snapshot_preserve (s->below, begin, end - begin);
+  return preserve (s->below, begin, end - begin, on_error);
 }
 
-int
-snapshot_preserve (struct snapshot *s, sector_t sector, sector_t count)
+static int
+preserve (struct snapshot *s, sector_t sector, sector_t count,
+          cow_error_fn on_error)
 {
   uint64_t chunk, last;
   int r;
@@ -136,19 +150,31 @@ snapshot_preserve (struct snapshot *s, sector_t sector, sector_t count)
         continue;
       }
       if (!atomic_load (&s->is_leaving))
-        r = handle_cow_error (s, r, why);
+        r = on_error (s, r, why);
       else
         r = 0;
       if (r < 0)
         return r;
       continue; /* it is broken now; what it has got is safe */
     }
-    r = preserve_below (s, chunk, end, sector, count);
+    r = preserve_below (s, chunk, end, sector, count, on_error);
     if (r < 0)
       return r;
     chunk = end + 1;
   }
   return 0;
+}
+
+int
+snapshot_preserve (struct snapshot *s, sector_t sector, sector_t count)
+{
+  return preserve (s, sector, count, handle_cow_error);
+}
+
+int
+snapshot_preserve_or_fail (struct snapshot *s, sector_t sector, sector_t count)
+{
+  return preserve (s, sector, count, keep_all);
 }
 
 int

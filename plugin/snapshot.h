@@ -132,6 +132,15 @@ struct target *snapshot_view (struct snapshot *snapshot);
 int snapshot_preserve (struct snapshot *snapshot, sector_t sector,
                        sector_t count);
 
+/* The same, but no snapshot is lost for it, whatever on-cow-error= says:
+ * errors are for the caller, such as -ENOSPC.
+ */
+int snapshot_preserve_or_fail (struct snapshot *snapshot, sector_t sector,
+                               sector_t count);
+
+/* At least so many chunks will fit into its store, if nobody else comes. */
+uint64_t snapshot_room (struct snapshot *snapshot);
+
 /* Another name: a copy is kept until the snapshot's end, so that who reads
  * the name need not lock.  NULL: no memory.  Then it can be made the name.
  * One caller at a time.

@@ -89,6 +89,7 @@ check_existing (struct volume *v, const char *name, struct volume_why *why)
 
 /* What is needed to put a new snapshot into the chain. */
 struct new_snapshot {
+  enum manifest_snapshot_state state; /* what it is to be */
   unsigned index;
   struct snapshot *snapshot;
   struct snapshot_origin *origin; /* for the one below */
@@ -134,7 +135,9 @@ prepare_new (struct volume *v, struct new_snapshot *n)
       return r;
   }
   volume_set_snapshot (v, n->index, n->snapshot);
-  return volume_device_create (v, (int) n->index, &n->device);
+  return n->state == SNAPSHOT_VALID
+           ? volume_device_create (v, (int) n->index, &n->device)
+           : 0;
 }
 
 static int
@@ -148,9 +151,14 @@ put_into_use (struct volume *v, struct new_snapshot *n, struct volume_why *why)
   if (r < 0) {
     /* It stays in the chain: what it has is needed. */
     volume_device_destroy (n->device);
-    snapshot_break (n->snapshot, why->text);
+    if (n->state == SNAPSHOT_VALID)
+      snapshot_break (n->snapshot, why->text);
+    else
+      volume_unstage (v, n->index);
     return r;
   }
+  if (n->state != SNAPSHOT_VALID)
+    return 0;
   volume_device_add (v, n->device);
   log_info ("snapshot %s: taken", name);
   volume_note_snapshot (v, EVENT_SNAPSHOT_CREATED, name, NULL);
@@ -159,9 +167,10 @@ put_into_use (struct volume *v, struct new_snapshot *n, struct volume_why *why)
 
 static int
 create_locked (struct volume *v, const struct volume_snapshot_request *request,
+               enum manifest_snapshot_state state, unsigned *index,
                struct volume_why *why)
 {
-  struct new_snapshot n = { 0 };
+  struct new_snapshot n = { .state = state };
   int r = flush_legs (v, request->name, why);
 
   if (r == 0)
@@ -173,12 +182,34 @@ create_locked (struct volume *v, const struct volume_snapshot_request *request,
     volume_why (why, r, "snapshot %s: cannot be put into use: %s",
                 request->name, errno_text (r));
   else
-    r = volume_publish_snapshot (v, n.index, why);
+    r = volume_publish_snapshot (v, n.index, state, why);
   if (r < 0) {
     abandon_new (v, &n);
     return r;
   }
+  *index = n.index;
   return put_into_use (v, &n, why);
+}
+
+int
+volume_stage (struct volume *v, const struct volume_snapshot_request *request,
+              unsigned *index, struct volume_why *why)
+{
+  return create_locked (v, request, SNAPSHOT_STAGING, index, why);
+}
+
+void
+volume_unstage (struct volume *v, unsigned index)
+{
+  struct snapshot *snapshot = v->snapshots[index];
+
+  mutex_lock (&v->manifest_lock);
+  v->records->snapshots[index].state = SNAPSHOT_REMOVING;
+  mutex_unlock (&v->manifest_lock);
+  snapshot_leave (snapshot);
+  if (volume_chain_kick (v) < 0)
+    log_warning ("snapshot %s: its store goes at the next start",
+                 snapshot_name (snapshot));
 }
 
 /* Records that are left of what was not finished are in nobody's way later.
@@ -199,6 +230,7 @@ volume_snapshot_create (struct volume *v,
                         const struct volume_snapshot_request *request,
                         struct volume_why *why)
 {
+  unsigned index;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
@@ -209,7 +241,7 @@ volume_snapshot_create (struct volume *v,
     r = volume_check_new_snapshot (v, request, why);
   if (r == 0)
     r = volume_start_for_admin (v, request->name, why);
-  return r != 0 ? r : create_locked (v, request, why);
+  return r != 0 ? r : create_locked (v, request, SNAPSHOT_VALID, &index, why);
 }
 
 /*----- removing --------------------------------------------------------*/

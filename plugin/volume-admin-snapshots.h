@@ -51,13 +51,20 @@ int volume_snapshot_remove (struct volume *v, const char *name, unsigned flags,
 int volume_snapshot_rename (struct volume *v, const char *name,
                             const char *new_name, struct volume_why *why);
 
-/* Roll the volume back to a snapshot, which is its newest: when this returns
- * all reads show it, durably, and what was written since is lost.  What was
- * written to the snapshot itself is part of it.  Older snapshots keep what
- * they show.  In the background the snapshot is folded into the legs; then
- * it is gone.  1: that is going on already.  Errors: -ENOENT, -EBUSY (clients
- * have it open, unless VOLUME_SNAPSHOT_FORCE; there is a newer one; another
- * roll-back is going on), -EIO (it is invalid) ...
+/* Roll the volume back to a snapshot: when this returns all reads show it,
+ * durably, and what was written since is lost.  What was written to the
+ * snapshot itself is part of it.  All others keep what they show.
+ *
+ * The newest one is folded into the legs in the background; then it is gone.
+ * An older one stays; what is different is copied before this returns,
+ * while clients go on with the volume as it was, and those who write to the
+ * snapshot wait.
+ *
+ * 1: that is going on already.  Errors: -ENOENT, -EBUSY (it is the newest, and
+ * clients have it open, unless VOLUME_SNAPSHOT_FORCE; another roll-back is
+ * going on; a newer one is going away), -EIO (it is invalid), -ENOSPC (the
+ * newest might be full before it has kept what the volume is now), -ESHUTDOWN
+ * ...; then the volume, and all snapshots, are what they were.
  */
 int volume_snapshot_rollback (struct volume *v, const char *name,
                               unsigned flags, struct volume_why *why);

@@ -166,8 +166,8 @@ finish_removal (struct volume *v, unsigned index, struct volume_why *why)
 
 /*----- the worker ------------------------------------------------------*/
 
-static bool
-must_stop (struct volume *v)
+bool
+volume_must_stop (struct volume *v)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->worker.lock);
   return v->worker.must_stop;
@@ -192,7 +192,7 @@ hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
   int r;
 
   do {
-    if (must_stop (v))
+    if (volume_must_stop (v))
       return -ESHUTDOWN;
     r = snapshot_hand_down (s, &chunk);
     volume_job_note_handed (v, snapshot_name (s), chunk);
@@ -317,7 +317,7 @@ worker_main (void *arg)
   struct volume *v = arg;
   uint64_t wait_ns = 0;
 
-  while (!must_stop (v)) {
+  while (!volume_must_stop (v)) {
     struct volume_why why;
     int r = work (v, &why);
 
@@ -363,6 +363,14 @@ volume_resume_snapshots (struct volume *v)
              volume_find_state (v, SNAPSHOT_MERGING) >= 0
            ? volume_chain_kick (v)
            : 0;
+}
+
+void
+volume_hurry (struct volume *v)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->worker.lock);
+  v->worker.must_stop = true;
+  cond_broadcast (&v->worker.changed);
 }
 
 void

@@ -396,10 +396,11 @@ int volume_make_snapshot (struct volume *v,
                           const struct volume_snapshot_request *request,
                           unsigned *index, struct volume_why *why);
 
-/* The last one: it is valid.  After an error it may be so at the next start,
- * and is being created till then.
+/* The last one: it is valid, or staging.  After an error it may be so at the
+ * next start, and is being created till then.
  */
 int volume_publish_snapshot (struct volume *v, unsigned index,
+                             enum manifest_snapshot_state state,
                              struct volume_why *why);
 
 /* Whether the store of a snapshot NAME can have its name. */
@@ -442,6 +443,15 @@ int volume_set_record_state (struct volume *v, unsigned index,
 int volume_start_for_admin (struct volume *v, const char *name,
                             struct volume_why *why);
 
+/* Take a snapshot that is staging: it is on top of the chain, and offered to
+ * nobody.  And give it up again, for what it holds to be handed down; that
+ * writes nothing.  The caller has admin_lock.
+ */
+int volume_stage (struct volume *v,
+                  const struct volume_snapshot_request *request,
+                  unsigned *index, struct volume_why *why);
+void volume_unstage (struct volume *v, unsigned index);
+
 /* See that the device D (or NULL) of a snapshot cannot be opened any more;
  * -EBUSY: clients are in the way, and FLAGS have no VOLUME_SNAPSHOT_FORCE.
  */
@@ -466,6 +476,9 @@ void volume_chain_push (struct volume *v, struct snapshot *snapshot,
  */
 int volume_chain_kick (struct volume *v);
 int volume_resume_snapshots (struct volume *v);
+
+/* The volume stops, and so must what takes long. */
+bool volume_must_stop (struct volume *v);
 void volume_chain_stop (struct volume *v);
 
 /*----- rolling back: volume-rollback.c ----------------------------------*/
@@ -479,6 +492,20 @@ void volume_close_merge (struct volume *v);
 
 /* For the worker: some chunks, or the end.  Returns 1, or an error. */
 int volume_merge_step (struct volume *v, struct volume_why *why);
+
+/* Roll back to the staged snapshot of record INDEX.  After an error it is as
+ * it was.
+ */
+int volume_roll_back_to_staged (struct volume *v, unsigned index,
+                                struct volume_why *why);
+
+/* Roll back to the valid snapshot of record INDEX, which is not the newest:
+ * volume-restore.c.  The caller has admin_lock, and has started the volume.
+ */
+int volume_restore (struct volume *v, unsigned index, struct volume_why *why);
+
+/* The oldest record, newer than number INDEX, that is going away, or -1. */
+int volume_find_going (struct volume *v, unsigned index);
 
 /* Save the records, which could not be: then the volume can be written. */
 int volume_save_at_last (struct volume *v, struct volume_why *why);

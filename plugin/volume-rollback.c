@@ -92,8 +92,8 @@ volume_close_merge (struct volume *v)
  * be in the chain again, and older snapshots would read there, and not in
  * what the volume was rolled back to.
  */
-static int
-find_going (struct volume *v, unsigned index)
+int
+volume_find_going (struct volume *v, unsigned index)
 {
   while (++index < v->records->snapshot_count)
     if (volume_record_state (v, index) == SNAPSHOT_REMOVING)
@@ -106,9 +106,9 @@ static int
 check (struct volume *v, const char *name, unsigned index,
        struct volume_why *why)
 {
-  struct snapshot *newest = volume_chain_newest (v);
+  struct snapshot *s = v->snapshots[index];
   int merging = volume_find_state (v, SNAPSHOT_MERGING);
-  int going = find_going (v, index);
+  int going = volume_find_going (v, index);
 
   if (volume_is_transient (v))
     return volume_why (why, -EOPNOTSUPP,
@@ -123,6 +123,7 @@ check (struct volume *v, const char *name, unsigned index,
                        "already",
                        name);
   case SNAPSHOT_VALID:
+  case SNAPSHOT_STAGING:
     break;
   case SNAPSHOT_INVALID:
     return volume_why (why, -EIO,
@@ -137,11 +138,6 @@ check (struct volume *v, const char *name, unsigned index,
                        "snapshot %s: the volume is being rolled back to %s; "
                        "wait until that is done",
                        name, v->records->snapshots[merging].name);
-  if (newest != v->snapshots[index])
-    return volume_why (why, -EBUSY,
-                       "snapshot %s: %s is newer, and would be lost; remove "
-                       "it first, and wait until it has gone",
-                       name, snapshot_name (newest));
   if (going >= 0) {
     (void) volume_chain_kick (v);
     return volume_why (why, -EBUSY,
@@ -149,16 +145,16 @@ check (struct volume *v, const char *name, unsigned index,
                        "yet that it has gone; wait until it has",
                        name, v->records->snapshots[going].name);
   }
-  if (!snapshot_is_valid (newest))
+  if (!snapshot_is_valid (s))
     return volume_why (why, -EIO,
                        "snapshot %s: its store is marked invalid, the volume "
                        "cannot be rolled back to it",
                        name);
-  if (snapshot_store_error (newest) < 0)
+  if (snapshot_store_error (s) < 0)
     return volume_why (why, -EIO,
                        "snapshot %s: its store has failed (%s); start the "
                        "server again, to see what is in it",
-                       name, errno_text (snapshot_store_error (newest)));
+                       name, errno_text (snapshot_store_error (s)));
   return 0;
 }
 
@@ -193,6 +189,7 @@ static int
 record (struct volume *v, unsigned index, struct volume_why *why)
 {
   const char *name = v->records->snapshots[index].name;
+  enum manifest_snapshot_state was = volume_record_state (v, index);
   int r = volume_set_record_state (v, index, SNAPSHOT_MERGING, NULL);
 
   if (r == 0)
@@ -200,7 +197,7 @@ record (struct volume *v, unsigned index, struct volume_why *why)
   volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s", name,
               meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
   /* The new record may be there all the same. */
-  if (volume_set_record_state (v, index, SNAPSHOT_VALID, NULL) == 0)
+  if (volume_set_record_state (v, index, was, NULL) == 0)
     return r;
   v->must_save = true;
   origin_refuse_writes (v->origin, true);
@@ -251,31 +248,30 @@ record_and_switch (struct volume *v, const char *name, unsigned index,
   return r;
 }
 
+/* Nobody writes to the snapshot any more. */
 static int
-roll_back_locked (struct volume *v, const char *name, unsigned index,
-                  unsigned flags, struct volume_why *why)
+plan_and_switch (struct volume *v, const char *name, unsigned index,
+                 struct volume_why *why)
 {
-  struct volume_device *d = volume_device_of (v, v->snapshots[index]);
   struct plan plan = { 0 };
-  int r = volume_hide_device (v, name, d, flags, why);
+  int r = make_plan (v, index, &plan);
 
   if (r < 0)
-    return r;
-  r = make_plan (v, index, &plan);
-  if (r < 0) {
-    volume_device_show (v, d);
     return volume_why (why, r, "snapshot %s: %s", name, errno_text (r));
-  }
-  range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
   r = record_and_switch (v, name, index, &plan, why);
-  range_lock_release (&d->range_lock, &d->gate);
   if (r < 0) {
     snapshot_origin_destroy (plan.origin);
     merge_destroy (plan.merge);
-    volume_device_show (v, d);
-    return r;
   }
-  volume_device_remove (v, d);
+  return r;
+}
+
+/* The volume shows it. */
+static void
+go_on_in_background (struct volume *v, const char *name)
+{
+  int r;
+
   log_info ("snapshot %s: the volume is rolled back to it", name);
   volume_note_snapshot (v, EVENT_SNAPSHOT_MERGING, name, NULL);
   r = volume_chain_kick (v);
@@ -283,7 +279,39 @@ roll_back_locked (struct volume *v, const char *name, unsigned index,
     log_warning ("snapshot %s: it is merged at the next start: the thread "
                  "that does it cannot be started: %s",
                  name, errno_text (r));
+}
+
+static int
+roll_back_locked (struct volume *v, const char *name, unsigned index,
+                  unsigned flags, struct volume_why *why)
+{
+  struct volume_device *d = volume_device_of (v, v->snapshots[index]);
+  int r = volume_hide_device (v, name, d, flags, why);
+
+  if (r < 0)
+    return r;
+  range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
+  r = plan_and_switch (v, name, index, why);
+  range_lock_release (&d->range_lock, &d->gate);
+  if (r < 0) {
+    volume_device_show (v, d);
+    return r;
+  }
+  volume_device_remove (v, d);
+  go_on_in_background (v, name);
   return 0;
+}
+
+int
+volume_roll_back_to_staged (struct volume *v, unsigned index,
+                            struct volume_why *why)
+{
+  const char *name = v->records->snapshots[index].name;
+  int r = plan_and_switch (v, name, index, why);
+
+  if (r == 0)
+    go_on_in_background (v, name);
+  return r;
 }
 
 int
@@ -299,11 +327,15 @@ volume_snapshot_rollback (struct volume *v, const char *name, unsigned flags,
     return volume_why (why, -ENOENT,
                        "snapshot '%s': there is none of that name",
                        log_quote (name, quote));
-  r = check (v, name, (unsigned) index, why);
+  /* Before the check, which may have the worker look again. */
+  r = volume_start_for_admin (v, name, why);
+  if (r == 0)
+    r = check (v, name, (unsigned) index, why);
   if (r != 0)
     return r;
-  r = volume_start_for_admin (v, name, why);
-  return r < 0 ? r : roll_back_locked (v, name, (unsigned) index, flags, why);
+  return volume_chain_newest (v) == v->snapshots[index]
+           ? roll_back_locked (v, name, (unsigned) index, flags, why)
+           : volume_restore (v, (unsigned) index, why);
 }
 
 /*----- going on --------------------------------------------------------*/

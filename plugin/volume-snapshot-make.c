@@ -423,11 +423,12 @@ volume_make_snapshot (struct volume *v,
 
 int
 volume_publish_snapshot (struct volume *v, unsigned index,
+                         enum manifest_snapshot_state state,
                          struct volume_why *why)
 {
   const char *name = v->records->snapshots[index].name;
   /* The point of no return. */
-  int r = volume_set_record_state (v, index, SNAPSHOT_VALID, NULL);
+  int r = volume_set_record_state (v, index, state, NULL);
 
   if (r < 0)
     return volume_why_not_saved (v, name, r, why);

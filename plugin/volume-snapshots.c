@@ -295,7 +295,7 @@ take_snapshot (struct volume *v, const struct volume_snapshot_request *request)
   }
   r = volume_make_snapshot (v, request, &index, &why);
   if (r == 0)
-    r = volume_publish_snapshot (v, index, &why);
+    r = volume_publish_snapshot (v, index, SNAPSHOT_VALID, &why);
   if (r < 0)
     return say (&why, r);
   log_info ("snapshot %s: taken", request->name);
@@ -352,6 +352,12 @@ volume_open_snapshots (struct volume *v, const struct volume_spec *spec)
     return -ENOMEM;
   if (v->dir != NULL)
     volume_find_stores (v);
+  /* It was not rolled back to; what older ones need of it is handed down.  On
+   * disk one word is as good as the other.
+   */
+  for (i = 0; i < v->records->snapshot_count; ++i)
+    if (v->records->snapshots[i].state == SNAPSHOT_STAGING)
+      v->records->snapshots[i].state = SNAPSHOT_REMOVING;
   r = check_discards (v, spec);
   if (r == 0)
     r = check_new_snapshots (v, spec, &has_changed);

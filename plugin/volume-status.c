@@ -479,7 +479,8 @@ get_snapshots (struct volume *v, struct volume_status *status)
   for (i = m->snapshot_count; i-- > 0;) {
     int r;
 
-    if (m->snapshots[i].state == SNAPSHOT_CREATING)
+    if (m->snapshots[i].state == SNAPSHOT_CREATING ||
+        m->snapshots[i].state == SNAPSHOT_STAGING)
       continue; /* it is not there yet, or not any more */
     r = get_snapshot (v, i, origin,
                       &status->snapshots[status->snapshot_count++]);

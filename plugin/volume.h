@@ -113,6 +113,9 @@ int volume_start (struct volume *volume);
  */
 void volume_stop (struct volume *volume);
 
+/* It is about to be stopped: what takes long, and may be given up, is. */
+void volume_hurry (struct volume *volume);
+
 /* Free everything.  NULL is ignored. */
 void volume_close (struct volume *volume);
 

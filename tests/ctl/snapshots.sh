@@ -140,8 +140,23 @@ cp "$TMP/back.img" "$TMP/then.img"
 back 0 snapshot create older
 back 0 snapshot create good --chunk-size 4K
 "$(helper nbd-io)" "$(uri back)" 'write 512K 2M 3' flush
-back 1 snapshot rollback older
-told '^dmnbd: .*newer'
+# To an older one first: that, and what is newer, stay.
+cp "$TMP/back.img" "$TMP/later.img"
+back 0 snapshot create newer --chunk-size 16K
+"$(helper nbd-io)" "$(uri back)" 'write 3M 1M 4' flush
+back 0 snapshot rollback older --wait
+told '^snapshot older: the volume is rolled back to it'
+"$(helper nbd-io)" "$(uri back)" "match $TMP/then.img"
+"$(helper nbd-io)" "$(uri back older)" "match $TMP/then.img"
+"$(helper nbd-io)" "$(uri back good)" "match $TMP/then.img"
+"$(helper nbd-io)" "$(uri back newer)" "match $TMP/later.img"
+back 0 --json snapshot list
+test "$(value 0.name)" = newer
+test "$(value 2.name)" = older
+! value 3.name >/dev/null || fail "something is left of the roll-back"
+back 0 snapshot remove newer
+back 0 wait idle
+"$(helper nbd-io)" "$(uri back)" 'write 700K 2M 5' flush
 back 1 snapshot rollback sunday
 told 'none of that name'
 back 2 snapshot rollback

@@ -156,10 +156,11 @@ print_counters (const struct counters *c, double seconds)
           c->life.scrubs, c->life.scrubbed_bytes / 1024, c->life.spoiled);
   printf ("snapshots %" PRIu64 ", lost %" PRIu64 ", discarded %" PRIu64
           "; live: taken %" PRIu64 ", removed %" PRIu64 ", renamed %" PRIu64
-          ", rolled back %" PRIu64 "\n",
+          ", rolled back %" PRIu64 " and to older ones %" PRIu64 "\n",
           c->life.snapshots, c->life.snapshots_lost,
           c->life.snapshots_discarded, c->life.snapshots_live,
-          c->life.removed_live, c->life.renamed_live, c->life.rolled_back);
+          c->life.removed_live, c->life.renamed_live, c->life.rolled_back,
+          c->life.rolled_back_to_older);
   printf ("diffs %" PRIu64 ": units the same %" PRIu64 ", different %" PRIu64
           "\n",
           c->model.diffs, c->model.units_same, c->model.units_different);

@@ -88,8 +88,11 @@ do_live (const struct step *step)
     if (step->count > 0 && !now.clients.has_ended)
       world_wait_for_background ();
   }
-  else if (step->kind == ROLL_BACK) {
-    world_roll_back ();
+  else if (step->kind == ROLL_BACK || step->kind == ROLL_BACK_FAR) {
+    if (step->kind == ROLL_BACK)
+      world_roll_back ();
+    else
+      world_roll_back_to_older ();
     if (step->count > 0 && !now.clients.has_ended)
       world_wait_for_background ();
   }
@@ -154,6 +157,7 @@ do_step (const struct step *step)
   case REMOVE_LIVE:
   case RENAME_LIVE:
   case ROLL_BACK:
+  case ROLL_BACK_FAR:
   case ADD_LEG:
     do_live (step);
     break;

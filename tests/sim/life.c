@@ -215,8 +215,10 @@ choose_device (void)
 
   if (now.snapshot_count > 0 && sim_one_in (3)) {
     i = sim_below (now.snapshot_count);
-    if (now.snapshots[i].is_offered)
+    if (now.snapshots[i].is_offered) {
+      now.snapshots[i].is_used = true;
       return now.snapshots[i].model;
+    }
   }
   return now.model;
 }
@@ -265,6 +267,8 @@ administer (void *arg)
     case 4:
       if (sim_one_in (2))
         world_roll_back ();
+      else
+        world_roll_back_to_older ();
       break;
     case 5:
       world_check_some_diff ();

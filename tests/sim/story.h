@@ -25,6 +25,7 @@ enum step_kind {
   REMOVE_LIVE,    /* snapshot number UNIT; then, if COUNT, wait for the rest */
   RENAME_LIVE,    /* snapshot number UNIT */
   ROLL_BACK,      /* to the newest; then, if COUNT, wait for the rest */
+  ROLL_BACK_FAR,  /* to an older one; the same */
   ADD_LEG,        /* full of something else */
 };
 

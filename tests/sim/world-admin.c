@@ -157,34 +157,28 @@ refuse_rollback (void)
     model_cancel_rollback (now.model);
 }
 
-void
-world_roll_back (void)
+/* Roll back to S.  If nothing newer is in the chain it is consumed, else it
+ * stays.
+ */
+static void
+roll_back_to (struct sim_snapshot *s)
 {
+  bool was_discarded = s->is_discarded;
   struct volume_why why = { "" };
-  struct sim_snapshot *s = NULL;
   uint64_t issued = sim_tick ();
   char name[WORLD_NAME_BYTES];
-  unsigned i;
-  int r;
+  int r, index;
 
-  for (i = 0; i < now.snapshot_count; ++i)
-    if (now.snapshots[i].is_offered)
-      s = &now.snapshots[i];
-  if (s == NULL)
-    return;
-  if (plan.is_transient) {
-    r = volume_snapshot_rollback (now.volume, s->name, 0, &why);
-    if (r != -EOPNOTSUPP)
-      sim_fail ("a roll-back to a transient snapshot: %d", r);
-    return;
-  }
   snprintf (name, sizeof name, "%s", s->name);
   s->is_discarded = true;
   model_begin_rollback (now.model, s->model);
   r = volume_snapshot_rollback (now.volume, name, 0, &why);
-  /* Clients have it, a newer one is going, it is invalid. */
+  /* Clients have it, a newer one is going, it is invalid, the newest that
+   * stays has no room.
+   */
   if (!now.clients.has_ended &&
-      (r == -EBUSY || (r == -EIO && (plan.cow_bytes > 0 || now.had_faults)))) {
+      (r == -EBUSY || ((r == -EIO || r == -ENOSPC) &&
+                       (plan.cow_bytes > 0 || now.had_faults)))) {
     sim_trace ("roll back to %s: %s", name, why.text);
     refuse_rollback ();
     return;
@@ -195,9 +189,72 @@ world_roll_back (void)
     return;
   }
   model_end_rollback (now.model, issued);
+  index = volume_find_record (now.volume, name);
+  if (index >= 0 &&
+      volume_record_state (now.volume, (unsigned) index) == SNAPSHOT_VALID) {
+    s->is_discarded = was_discarded;
+    world_counters.rolled_back_to_older++;
+    return;
+  }
   s->is_gone = true;
   s->is_offered = false;
   world_counters.rolled_back++;
+}
+
+void
+world_roll_back (void)
+{
+  struct sim_snapshot *s = NULL;
+  const struct snapshot *newest;
+  struct volume_why why;
+  unsigned i;
+
+  for (i = 0; i < now.snapshot_count; ++i)
+    if (now.snapshots[i].is_offered)
+      s = &now.snapshots[i];
+  if (s == NULL)
+    return;
+  if (plan.is_transient) {
+    int r = volume_snapshot_rollback (now.volume, s->name, 0, &why);
+
+    if (!now.clients.has_ended && r != -EOPNOTSUPP &&
+        (r >= 0 || !now.has_faults))
+      sim_fail ("a roll-back to a transient snapshot: %d", r);
+    return;
+  }
+  /* One that is invalid may be newer; then this one stays, and what clients
+   * write to it meanwhile is not followed.
+   */
+  newest = volume_chain_newest (now.volume);
+  if (s->is_used &&
+      (newest == NULL || strcmp (snapshot_name (newest), s->name) != 0))
+    return;
+  roll_back_to (s);
+}
+
+/* An older one that is offered, and to which no client writes, or NULL. */
+static struct sim_snapshot *
+choose_older (void)
+{
+  unsigned offered = 0, i, skip;
+
+  for (i = 0; i < now.snapshot_count; ++i)
+    offered += now.snapshots[i].is_offered;
+  if (offered < 2)
+    return NULL;
+  skip = sim_below (offered - 1);
+  for (i = 0; !now.snapshots[i].is_offered || skip > 0; ++i)
+    skip -= now.snapshots[i].is_offered;
+  return now.snapshots[i].is_used ? NULL : &now.snapshots[i];
+}
+
+void
+world_roll_back_to_older (void)
+{
+  struct sim_snapshot *s = choose_older ();
+
+  if (s != NULL && !plan.is_transient)
+    roll_back_to (s);
 }
 
 void

@@ -308,7 +308,7 @@ meet_snapshots (void)
 
   (void) volume_each_export (now.volume, note_export, &exports);
   for (i = 0; i < now.snapshot_count; ++i)
-    now.snapshots[i].is_offered = false;
+    now.snapshots[i].is_offered = now.snapshots[i].is_used = false;
   for (i = exports.count; i-- > 0;) {
     const char *name = exports.names[i];
     struct sim_snapshot *s = find_snapshot (name);

@@ -58,6 +58,7 @@ struct sim_snapshot {
   bool is_gone;                    /* and so it is */
   bool is_unanswered;              /* it may have been taken, or not */
   bool is_renamed;                 /* in this life, or about to be */
+  bool is_used;                    /* a client may write to it in this life */
   char new_name[WORLD_NAME_BYTES]; /* it may have this one */
 };
 
@@ -95,6 +96,7 @@ extern struct world_counters {
   uint64_t snapshots, snapshots_lost, snapshots_discarded, legs_compared;
   uint64_t regions_clean; /* in the log, when a life had ended */
   uint64_t snapshots_live, removed_live, renamed_live, rolled_back;
+  uint64_t rolled_back_to_older;
 } world_counters;
 
 /* An empty world for the plan, and its end. */
@@ -159,6 +161,9 @@ void world_rename_snapshot (struct sim_snapshot *s);
 
 /* Roll back to the newest, if nobody has it open. */
 void world_roll_back (void);
+
+/* Roll back to an older one, to which nobody writes. */
+void world_roll_back_to_older (void);
 
 /* Wait until nothing is going on in the background. */
 void world_wait_for_background (void);

@@ -1,0 +1,285 @@
+/* Rolling the volume back to an older snapshot; that one and all others stay.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The newest snapshot can become the volume at one stroke (volume-rollback.c).
+ * So one is made of which that is wanted: it is *staged*, which is to take it
+ * as any other, on top of the chain, but offer it to nobody; what is different
+ * in the wanted one is written to it; then the volume is rolled back to it.
+ *
+ *   volume <- staged <- newest <- ... <- wanted <- older ...
+ *
+ * A chunk that is in none of the stores from the wanted one up to the newest
+ * was not written since that was taken, and is not copied.  If a client writes
+ * to it meanwhile, the staged snapshot preserves what it was.
+ *
+ * The order, for each piece that is copied: the newest one has what the
+ * volume had, durably (snapshot_preserve_or_fail); the staged one gets what
+ * the wanted one has; and in the end: the store of the staged one is flushed;
+ * its record says "merging".  Until then a crash leaves a snapshot that goes:
+ * what clients overwrote is handed down, what we have written to it is not,
+ * since the newest has these chunks.  From then on it is as ever.
+ *
+ * No snapshot is lost for it: there must be room for all that is preserved
+ * before anything is copied, and what fails all the same is our error.  That
+ * the wanted one is valid, and what room there is, is asked when the staged
+ * one is in place: before that a client's write may change it.
+ *
+ * Locks: admin_lock, all the time, so the chain is what it is; the gate of the
+ * wanted one, whose writers wait; at the end that of the volume.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bits.h"
+#include "exception-store.h"
+#include "log-sink.h"
+#include "volume-impl.h"
+
+#define PIECE_SECTORS 2048
+
+/* Where it begins: no user's snapshot is of that name while there is ours. */
+#define STAGED_NAME "roll-back-%u"
+
+struct restore {
+  struct volume *v;
+  struct snapshot *wanted;
+  unsigned wanted_index;
+  unsigned newest_index;  /* of the one below what is staged, or a dead one */
+  struct snapshot *keeps; /* what the volume had is preserved here */
+};
+
+/* True if the volume may be different from the wanted snapshot at SECTOR; *RUN
+ * of the sectors, at most COUNT, are like it.
+ */
+static bool
+is_different (const struct restore *re, sector_t sector, sector_t count,
+              sector_t *run)
+{
+  unsigned i;
+
+  *run = count;
+  for (i = re->wanted_index; i <= re->newest_index; ++i) {
+    struct snapshot *s = re->v->snapshots[i];
+    sector_t n;
+
+    if (s == NULL)
+      continue;
+    if (snapshot_has (s, sector, *run, &n)) {
+      *run = n;
+      return true;
+    }
+    *run = n;
+  }
+  return false;
+}
+
+/*----- room ------------------------------------------------------------*/
+
+/* How many chunks will be preserved. */
+static uint64_t
+count_preserved (const struct restore *re)
+{
+  sector_t end = mirror_target (re->v->mirror)->sectors, sector, run;
+  struct snapshot_status status;
+  uint64_t count = 0, next = 0;
+
+  snapshot_get_status (re->keeps, &status);
+  for (sector = 0; sector < end; sector += run) {
+    uint64_t first = sector / status.chunk_sectors, last;
+    sector_t n;
+
+    if (!is_different (re, sector, end - sector, &run))
+      continue;
+    if (snapshot_has (re->keeps, sector, run, &n)) {
+      run = n;
+      continue;
+    }
+    run = n;
+    last = (sector + run - 1) / status.chunk_sectors;
+    first = MAX_OF (first, next); /* those before are counted */
+    if (last >= first)
+      count += last - first + 1;
+    next = last + 1;
+  }
+  return count;
+}
+
+static int
+check_room (const struct restore *re, struct volume_why *why)
+{
+  uint64_t needed = count_preserved (re), room = snapshot_room (re->keeps);
+
+  if (needed <= room)
+    return 0;
+  return volume_why (why, -ENOSPC,
+                     "snapshot %s: cannot be rolled back to: %s must keep what "
+                     "the volume is now, and its store may be full before that "
+                     "(%llu chunks, room for %llu); remove it first",
+                     snapshot_name (re->wanted), snapshot_name (re->keeps),
+                     (unsigned long long) needed, (unsigned long long) room);
+}
+
+/* The newest below what is staged that takes chunks. */
+static struct snapshot *
+find_keeper (struct snapshot *staged)
+{
+  struct snapshot *s = snapshot_get_below (staged);
+
+  while (!snapshot_is_valid (s)) /* the wanted one is */
+    s = snapshot_get_below (s);
+  return s;
+}
+
+/*----- copying ---------------------------------------------------------*/
+
+/* Give the staged snapshot what the wanted one has, from SECTOR on.  *COUNT
+ * of the sectors, which is lowered: so many were copied.
+ */
+static int
+copy_piece (const struct restore *re, struct snapshot *staged, void *buffer,
+            sector_t sector, sector_t *count)
+{
+  struct target *from = snapshot_target (re->wanted);
+  struct target *to = snapshot_target (staged);
+  struct bdev_extent extent;
+  int r = target_extent (from, sector, *count, &extent);
+
+  if (r < 0)
+    return r;
+  *count = MIN_OF (*count, extent.count);
+  r = snapshot_preserve_or_fail (snapshot_get_below (staged), sector, *count);
+  if (r < 0)
+    return r;
+  if (extent.is_hole)
+    return target_zero (to, sector, *count, BDEV_UNMAP);
+  r = target_read (from, buffer, sector, *count);
+  return r < 0 ? r : target_write (to, buffer, sector, *count, 0);
+}
+
+static int
+copy_all (const struct restore *re, struct snapshot *staged)
+{
+  sector_t end = mirror_target (re->v->mirror)->sectors, sector, run;
+  void *buffer;
+  int r = 0;
+
+  if (posix_memalign (&buffer, 4096, sector_to_bytes (PIECE_SECTORS)) != 0)
+    return -ENOMEM;
+  for (sector = 0; r == 0 && sector < end; sector += run) {
+    if (volume_must_stop (re->v))
+      r = -ESHUTDOWN;
+    else if (is_different (re, sector, end - sector, &run)) {
+      run = MIN_OF (run, PIECE_SECTORS);
+      r = copy_piece (re, staged, buffer, sector, &run);
+    }
+  }
+  free (buffer);
+  return r;
+}
+
+/*----- all of it -------------------------------------------------------*/
+
+static int
+stage (const struct restore *re, unsigned *index, struct volume_why *why)
+{
+  struct volume *v = re->v;
+  char name[SNAPSHOT_NAME_MAX + 1];
+  struct volume_snapshot_request request = { .name = name };
+  /* Never full, whatever new snapshots are like. */
+  sector_t full = exception_store_full_size (STORE_PERSISTENT,
+                                             mirror_target (v->mirror)->sectors,
+                                             v->chunk_bytes >> SECTOR_SHIFT);
+  unsigned i = 0;
+  int r;
+
+  if (full > SECTOR_MAX)
+    return volume_why (why, -EFBIG,
+                       "snapshot %s: the store that a roll-back to it needs "
+                       "would be too large for a file; give a larger "
+                       "chunk-size=",
+                       snapshot_name (re->wanted));
+  request.cow_bytes = sector_to_bytes (full);
+  do
+    (void) snprintf (name, sizeof name, STAGED_NAME, ++i);
+  while (volume_find_record (v, name) >= 0);
+  r = volume_check_new_snapshot (v, &request, why);
+  return r < 0 ? r : volume_stage (v, &request, index, why);
+}
+
+/* Once something is staged above it, and is valid, no client's write can make
+ * the wanted one invalid: those go there.
+ */
+static int
+check_wanted (const struct restore *re, struct volume_why *why)
+{
+  if (snapshot_is_valid (re->wanted))
+    return 0;
+  return volume_why (why, -EIO,
+                     "snapshot %s: has become invalid, the volume cannot be "
+                     "rolled back to it",
+                     snapshot_name (re->wanted));
+}
+
+static int
+copy_to_staged (struct restore *re, struct snapshot *staged,
+                struct volume_why *why)
+{
+  int r = check_wanted (re, why);
+
+  if (r < 0)
+    return r;
+  re->keeps = find_keeper (staged);
+  r = check_room (re, why);
+  if (r < 0)
+    return r;
+  r = copy_all (re, staged);
+  if (r < 0)
+    return volume_why (why, r,
+                       "snapshot %s: what it holds cannot be copied, and the "
+                       "volume stays as it is: %s",
+                       snapshot_name (re->wanted), errno_text (r));
+  /* If what is staged broke, and then this one, the switch is refused. */
+  return check_wanted (re, why);
+}
+
+static int
+stage_and_switch (struct restore *re, struct volume_why *why)
+{
+  struct volume *v = re->v;
+  unsigned index;
+  int r = stage (re, &index, why);
+
+  if (r < 0)
+    return r;
+  re->newest_index = index - 1;
+  r = copy_to_staged (re, v->snapshots[index], why);
+  if (r == 0)
+    r = volume_roll_back_to_staged (v, index, why);
+  if (r < 0)
+    volume_unstage (v, index);
+  return r;
+}
+
+int
+volume_restore (struct volume *v, unsigned index, struct volume_why *why)
+{
+  struct volume_device *d = volume_device_of (v, v->snapshots[index]);
+  struct restore re = {
+    .v = v,
+    .wanted = v->snapshots[index],
+    .wanted_index = index,
+  };
+  int r;
+
+  range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
+  r = stage_and_switch (&re, why);
+  range_lock_release (&d->range_lock, &d->gate);
+  if (r == 0)
+    log_info ("snapshot %s: the volume is rolled back to it, and it stays",
+              snapshot_name (re.wanted));
+  return r;
+}
