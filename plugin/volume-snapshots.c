@@ -371,9 +371,14 @@ volume_open_snapshots (struct volume *v, const struct volume_spec *spec)
     return -EROFS;
   }
 
-  /* All that exists is good: now it may be changed, and opened again. */
+  /* All that exists is good: now it may be changed, and opened again.  While
+   * the volume is being rolled back, a new snapshot freezes what is in that
+   * store, too.
+   */
+  r = v->merging != NULL ? snapshot_settle (v->merging) : 0;
   volume_close_snapshots (v);
-  r = discard_snapshots (v, spec);
+  if (r == 0)
+    r = discard_snapshots (v, spec);
   for (i = 0; r == 0 && i < spec->snapshot_count; ++i) {
     const struct volume_snapshot_request request = {
       .name = spec->snapshots[i]
