@@ -131,7 +131,7 @@ put_volume (struct text *t, const struct control *c,
   single (t, "regions", "gauge", "The regions of the volume.",
           status->regions_total);
   single (t, "regions_in_sync", "gauge",
-          "Those that are the same on all legs in use.",
+          "Those that no leg lacks anything of, in use or out.",
           status->regions_in_sync);
   single (t, "regions_dirty", "gauge",
           "Those that a crash now would have copied again.", status->log.dirty);

@@ -334,8 +334,11 @@ START_TEST (stacked_work_waits_for_devices)
 }
 END_TEST
 
-/* Each floor's work submits some of the other's when the threads are going. */
-START_TEST (put_waits_for_both_floors)
+/* The last put waits for all that was submitted, and for what that submitted
+ * itself, be it of the same floor or, with BOTH_FLOORS, of the other.
+ */
+static void
+put_after_work (bool both_floors)
 {
   unsigned round;
 
@@ -348,37 +351,9 @@ START_TEST (put_waits_for_both_floors)
     ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
     for (i = 0; i < 40; ++i) {
       jobs[i] = make_job (false);
-      jobs[i].work.floor = (i + i / 20) % IO_FLOORS;
+      if (both_floors)
+        jobs[i].work.floor = (i + i / 20) % IO_FLOORS;
     }
-    for (i = 0; i < 20; ++i) {
-      jobs[i].next = &jobs[i + 20];
-      io_threads_submit (&jobs[i].work);
-    }
-    io_threads_put ();
-    ck_assert_uint_eq (event_count_get (&done), 40);
-    for (i = 0; i < 40; ++i)
-      ck_assert (jobs[i].has_run && !jobs[i].has_run_twice);
-    teardown ();
-  }
-}
-END_TEST
-
-/* The last put waits for all that was submitted, and for what that
- * submitted itself.
- */
-START_TEST (put_waits_for_all_work)
-{
-  unsigned round;
-
-  for (round = 0; round < 50; ++round) {
-    struct job jobs[40];
-    unsigned i;
-
-    setup ();
-    io_threads_get ();
-    ck_assert_int_eq (io_threads_start (IO_FLOOR_STACKED), 0);
-    for (i = 0; i < 40; ++i)
-      jobs[i] = make_job (false);
     for (i = 0; i < 20; ++i) {
       jobs[i].next = &jobs[i + 20];
       io_threads_submit (&jobs[i].work);
@@ -391,6 +366,17 @@ START_TEST (put_waits_for_all_work)
     }
     teardown ();
   }
+}
+
+START_TEST (put_waits_for_all_work)
+{
+  put_after_work (false);
+}
+END_TEST
+
+START_TEST (put_waits_for_both_floors)
+{
+  put_after_work (true);
 }
 END_TEST
 
