@@ -240,6 +240,17 @@ say_why_not (struct volume *v, const char *name)
   }
 }
 
+/* Reading needs a start, too: what a client has once read where the legs may
+ * differ must stay so, whichever legs there are next time.
+ */
+static bool
+needs_start (const struct volume_device *d)
+{
+  const struct volume *v = d->volume;
+
+  return !v->is_read_only && (!d->is_read_only || v->is_doubtful);
+}
+
 int
 volume_device_open (struct volume *volume, const char *name, bool may_write,
                     struct volume_device **device)
@@ -248,7 +259,7 @@ volume_device_open (struct volume *volume, const char *name, bool may_write,
   int r;
 
   if (volume_diff_is_name (name))
-    return volume_diff_open (volume, name, device);
+    return volume_diff_open (volume, name, may_write, device);
   d = find_device (volume, name);
   if (d == NULL)
     return say_why_not (volume, name);
@@ -257,7 +268,7 @@ volume_device_open (struct volume *volume, const char *name, bool may_write,
     volume_device_close (d);
     return r;
   }
-  if (may_write && !d->is_read_only) {
+  if (may_write && needs_start (d)) {
     r = volume_start (volume);
     if (r < 0) {
       volume_device_close (d);

@@ -215,7 +215,7 @@ volume_diff_is_name (const char *name)
 }
 
 int
-volume_diff_open (struct volume *v, const char *name,
+volume_diff_open (struct volume *v, const char *name, bool may_write,
                   struct volume_device **device)
 {
   const char *dots = strstr (name, "..");
@@ -230,10 +230,10 @@ volume_diff_open (struct volume *v, const char *name,
   d = calloc (1, sizeof *d);
   if (d == NULL)
     return -ENOMEM;
-  r = volume_device_open (v, from, false, &d->from);
+  r = volume_device_open (v, from, may_write, &d->from);
   if (r < 0)
     goto err_free_diff;
-  r = volume_device_open (v, dots + 2, false, &d->to);
+  r = volume_device_open (v, dots + 2, may_write, &d->to);
   if (r < 0)
     goto err_close_from;
   r = check_order (v, name, d);

@@ -100,6 +100,10 @@ struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
   bool is_read_only;
   const char *read_only_reason;
+  /* Which leg is read where they may differ was decided at this opening, and
+   * is not recorded before the start: another opening may decide otherwise.
+   */
+  bool is_doubtful;
   struct mirror *mirror;
   /* Where legs are, by their numbers in the mirror: absolute, since the server
    * changes its folder.  Changed under admin_lock.
@@ -550,7 +554,7 @@ void volume_free_devices (struct volume *v);
 
 /* As volume_device_open and volume_device_close, for names of two parts. */
 bool volume_diff_is_name (const char *name);
-int volume_diff_open (struct volume *v, const char *name,
+int volume_diff_open (struct volume *v, const char *name, bool may_write,
                       struct volume_device **device);
 void volume_diff_close (struct volume_device *device);
 

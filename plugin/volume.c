@@ -347,6 +347,8 @@ open_all (struct volume *v, const struct volume_spec *spec)
   }
   if (v->is_read_only)
     log_warning ("the volume is read-only: %s", v->read_only_reason);
+  v->is_doubtful = v->dir != NULL &&
+                   (v->manifest == NULL || !v->manifest->is_clean);
   r = make_mirror (v, spec, &legs, region_bytes);
   if (r == 0)
     r = update_manifest (v, &legs, region_bytes);

@@ -120,9 +120,10 @@ void volume_hurry (struct volume *volume);
 void volume_close (struct volume *volume);
 
 /* Open the device for the export NAME: "", a snapshot's, "A..B" or "A..".
- * MAY_WRITE: the client may, so if the device can be written, the volume is
- * started.  Errors: -ENOENT, -EIO (the snapshot is invalid), -EINVAL (A is not
- * older than B), those of volume_start.
+ * MAY_WRITE: the server may, so the volume is started if the device can be
+ * written, or what is read in it must not depend on which legs are there at
+ * the next start.  Errors: -ENOENT, -EIO (the snapshot is invalid), -EINVAL (A
+ * is not older than B), those of volume_start.
  */
 int volume_device_open (struct volume *volume, const char *name, bool may_write,
                         struct volume_device **device);

@@ -60,7 +60,7 @@ open_diff (struct client_world *w, const struct model_diff *diff)
   (void) snprintf (name, sizeof name, "%s..%s", model_name (diff->older.device),
                    model_name (diff->newer.device));
   sim_nbdkit_set_export (name);
-  handle = w->plugin->open (1);
+  handle = w->plugin->open (0);
   if (handle == NULL && !w->has_ended && !may_fail (w, diff, -EIO))
     sim_fail ("%s: cannot be opened", name);
   return handle;

@@ -270,6 +270,86 @@ START_TEST (who_has_a_diff_has_both)
 }
 END_TEST
 
+/* The manifest, put back as it was: what a kill leaves. */
+#define MANIFEST_ROOM 65536
+struct old_manifest {
+  char path[TEST_PATH_BYTES + 32];
+  char text[MANIFEST_ROOM];
+  size_t size;
+};
+
+static void
+remember_manifest (const struct volume_test *t, struct old_manifest *m)
+{
+  FILE *f;
+
+  (void) snprintf (m->path, sizeof m->path, "%s/volume.json", t->meta.path);
+  f = fopen (m->path, "r");
+  ck_assert_ptr_nonnull (f);
+  m->size = fread (m->text, 1, sizeof m->text, f);
+  ck_assert (feof (f));
+  ck_assert_int_eq (fclose (f), 0);
+}
+
+static void
+put_back_manifest (const struct old_manifest *m)
+{
+  FILE *f = fopen (m->path, "w");
+
+  ck_assert_ptr_nonnull (f);
+  ck_assert_uint_eq (fwrite (m->text, 1, m->size, f), m->size);
+  ck_assert_int_eq (fclose (f), 0);
+}
+
+/* Open NAME while the manifest cannot be written. */
+static int
+open_unrecorded (struct volume_test *t, const char *name, bool may_write)
+{
+  struct volume_device *d;
+  int r;
+
+  watch_calls (0);
+  r = volume_device_open (t->volume, name, may_write, &d);
+  watch_calls (-1);
+  if (r == 0)
+    volume_device_close (d);
+  return r;
+}
+
+/* Where the legs may differ, which one is read is recorded first. */
+START_TEST (readers_after_a_crash_start_the_volume)
+{
+  static const char *const readers[] = { "a", "a..", "a..b" };
+  const struct volume_snapshot_request a = { .name = "a",
+                                             .is_read_only = true };
+  struct volume_why why = { "" };
+  struct old_manifest manifest;
+  struct volume_test t;
+  unsigned i;
+
+  volume_test_create (&t);
+  ck_assert_int_eq (volume_snapshot_create (t.volume, &a, &why), 0);
+  take_snapshot (&t, "b");
+  remember_manifest (&t, &manifest);
+  volume_test_stop (&t);
+
+  /* After a stop in good order all legs are equal. */
+  ck_assert_int_eq (volume_test_try (&t, NULL), 0);
+  ck_assert_int_eq (open_unrecorded (&t, "a", true), 0);
+  volume_close (t.volume);
+
+  put_back_manifest (&manifest);
+  for (i = 0; i < ARRAY_COUNT (readers); ++i) {
+    ck_assert_int_eq (volume_test_try (&t, NULL), 0);
+    ck_assert_int_eq (open_unrecorded (&t, readers[i], true), -EIO);
+    ck_assert_int_eq (open_unrecorded (&t, readers[i], false), 0); /* -r */
+    volume_close (t.volume);
+  }
+  volume_test_start (&t, NULL);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -280,6 +360,7 @@ main (void)
     neighbours_are_listed,
     senseless_ones_are_refused,
     who_has_a_diff_has_both,
+    readers_after_a_crash_start_the_volume,
     NULL,
   };
 
