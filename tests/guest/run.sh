@@ -52,6 +52,7 @@ mirror-log+forget-region         the kernel counts
 mirror-log+forget-kernels        we, by the kernel's log
 snapshots-live+flip-frozen       the snapshot of the frozen
 snapshots-live+spoil-snapshot    is not content
+incremental-backup+old-backup    the backup by what is
 server-killed+forget-a-file      what was synced
 two-connections+flip-model       what the writers wrote
 "
