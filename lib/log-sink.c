@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -180,6 +181,10 @@ errno_text (int negative_errno)
 {
   /* strerrordesc_np returns constant strings: no buffer, no locale. */
   const char *text = strerrordesc_np (-negative_errno);
+
+  /* Whatever was to be opened, it is not to blame. */
+  if (negative_errno == -EMFILE)
+    return "Too many open files in one process; raise the limit, 'ulimit -n'";
 
   return text != NULL ? text : "Unknown error";
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -91,6 +92,20 @@ result_of (int r)
 
 /*----- the server's life -----------------------------------------------*/
 
+/* Each snapshot has a file open, and the usual limit is 1024 because of
+ * select(), which nobody here uses.
+ */
+static void
+raise_file_limit (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    (void) setrlimit (RLIMIT_NOFILE, &limit); /* else it is as it was */
+  }
+}
+
 static void
 dm_load (void)
 {
@@ -100,6 +115,7 @@ dm_load (void)
    * other, not the end of the server.
    */
   (void) signal (SIGXFSZ, SIG_IGN);
+  raise_file_limit ();
 }
 
 static void

@@ -195,6 +195,8 @@ is_missing (const char *path, int r)
   case -EROFS:
   case -EFBIG:
   case -ENOMEM:
+  case -EMFILE:
+  case -ENFILE:
     return false;
   default:
     return bdev_spec_is_uri (path);

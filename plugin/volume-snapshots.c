@@ -126,7 +126,11 @@ open_store (struct volume *v, const struct manifest_snapshot *s,
     return r;
   }
   r = meta_dir_open_store (v->dir, s->store, &params->cow);
-  if (r < 0)
+  if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+    log_error ("snapshot %s: its store %s/%s cannot be opened: %s; nothing has "
+               "been changed",
+               s->name, meta_dir_path (v->dir), s->store, errno_text (r));
+  else if (r < 0)
     log_error (
       "snapshot %s: its store %s/%s cannot be opened: %s; check its mode and "
       "owner, restore the file from a copy, or give the snapshot up with "
