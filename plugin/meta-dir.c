@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -372,4 +373,19 @@ meta_dir_remove_file (struct meta_dir *dir, const char *name)
   if (unlinkat (dir->fd, name, 0) == -1)
     return errno == ENOENT ? 0 : -errno;
   return sync_dir (dir);
+}
+
+bool
+meta_dir_can_open_files (unsigned count)
+{
+  struct rlimit limit;
+  /* The lowest number that is free tells how many are in use. */
+  int lowest = fcntl (STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+  if (lowest == -1)
+    return errno != EMFILE;
+  (void) close (lowest);
+  return getrlimit (RLIMIT_NOFILE, &limit) == -1 ||
+         limit.rlim_cur == RLIM_INFINITY ||
+         (rlim_t) lowest + count <= limit.rlim_cur;
 }

@@ -85,4 +85,9 @@ int meta_dir_sync (struct meta_dir *dir);
 /* Remove a file, durably.  An absent one is no error. */
 int meta_dir_remove_file (struct meta_dir *dir, const char *name);
 
+/* True if this process may open COUNT files more, in this folder or elsewhere,
+ * as far as its limit goes.
+ */
+bool meta_dir_can_open_files (unsigned count);
+
 #endif /* DM_META_DIR_H */

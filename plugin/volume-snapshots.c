@@ -107,6 +107,9 @@ snapshot_broken (void *opaque, struct snapshot *snapshot, const char *reason)
   return 0;
 }
 
+/* Clients, legs that come back and files that are written anew need files. */
+#define SPARE_FILES 32
+
 /* What has the chunks of the snapshot of record S, or is going to. */
 static int
 open_store (struct volume *v, const struct manifest_snapshot *s,
@@ -153,8 +156,14 @@ volume_open_snapshot (struct volume *v, const struct manifest_snapshot *s,
     .origin = origin,
   };
   struct snapshot_status status;
-  int r = open_store (v, s, &params);
+  int r;
 
+  if (!meta_dir_can_open_files (SPARE_FILES)) {
+    log_error ("snapshot %s: cannot be opened: %s; nothing has been changed",
+               s->name, errno_text (-EMFILE));
+    return -EMFILE;
+  }
+  r = open_store (v, s, &params);
   if (r < 0)
     return r;
   r = snapshot_open (&params, snapshot);

@@ -41,3 +41,20 @@ start_nbdkit vol "${args[@]}"
 "$io" "$(uri vol s100)" 'read 0 1M 0x00'
 "$io" "$(uri vol)" 'read 0 1M 1'
 stop_nbdkit vol
+
+# A new one that would be too many is refused, and the others go on.
+SERVER_ENV=(prlimit --nofile=200:200)
+start_nbdkit vol "${args[@]}" control="$TMP/ctl"
+dmnbd=$abs_top_builddir/ctl/dmnbd
+for i in {101..220}; do
+  "$dmnbd" -s "$TMP/ctl" snapshot create "s$i" > "$TMP/out.log" 2>&1 || break
+done
+test "$i" -lt 200 || fail "$i snapshots are open in 200 files"
+grep -q "snapshot s$i: .*ulimit -n" "$TMP/out.log" ||
+  fail "no remedy: $(<"$TMP/out.log")"
+"$dmnbd" -s "$TMP/ctl" snapshot remove s50 || fail "s50 stays"
+"$dmnbd" -s "$TMP/ctl" wait idle --timeout 60 || fail "s50 stays"
+"$dmnbd" -s "$TMP/ctl" snapshot create "s$i" || fail "there is room for one"
+"$io" "$(uri vol)" 'read 0 1M 1' 'write 0 1M 2' flush
+"$io" "$(uri vol "s$i")" 'read 0 1M 1'
+stop_nbdkit vol
