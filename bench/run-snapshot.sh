@@ -109,6 +109,9 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# Transient stores are where all other files are.
+export TMPDIR=$work
+
 csv=$out/bench-snapshot.csv
 chunk=65536
 
