@@ -34,6 +34,7 @@ struct bdev_file {
   atomic_bool no_zero_range;
   atomic_bool said_deleted;
   struct data_hints data;
+  struct mutex looking; /* while it is looked where data end; a leaf */
 
   struct group_sync sync;
 };

@@ -163,13 +163,20 @@ file_write_zeroes (void *handle, sector_t sector, sector_t count,
   return r;
 }
 
-/* Where the data ends that begins in SECTOR, at OFFSET, or -1. */
+/* Where the data ends that begins in SECTOR, at OFFSET, if it is within COUNT
+ * sectors, or -1.  One at a time: others would look at the same pages, and what
+ * has been found meanwhile need not be looked for.
+ */
 static off_t
-find_end_of_data (struct bdev_file *f, sector_t sector, off_t offset)
+find_end_of_data (struct bdev_file *f, sector_t sector, sector_t count,
+                  off_t offset)
 {
   sector_t start = sector;
   off_t hole = -1;
 
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&f->looking);
+  if (data_hints_has (&f->data, sector, count))
+    return (off_t) sector_to_bytes (sector + count);
   /* Where nothing is known, the data before is worth knowing, too. */
   if (!data_hints_know_about (&f->data, sector)) {
     start = data_hints_start_of (sector);
@@ -219,7 +226,7 @@ file_extent (void *handle, sector_t sector, sector_t count,
     extent->is_hole = true;
     return 0;
   }
-  hole = find_end_of_data (f, sector, MAX_OF (data, offset));
+  hole = find_end_of_data (f, sector, count, MAX_OF (data, offset));
   if (hole > offset) {
     sector_t n = div_round_up ((uint64_t) (hole - offset), SECTOR_SIZE);
 
@@ -307,6 +314,7 @@ file_free (struct bdev_file *f)
   if (f->has_bounce)
     bounce_destroy (&f->bounce);
   group_sync_destroy (&f->sync);
+  mutex_destroy (&f->looking);
   free (f->name);
   free (f);
 }
@@ -533,6 +541,7 @@ bdev_open_fd (int fd, const char *name, unsigned flags,
     return r;
   f->fd = fd;
   group_sync_init (&f->sync);
+  mutex_init (&f->looking);
   f->name = strdup (name);
   if (f->name == NULL)
     goto err_free_file;
