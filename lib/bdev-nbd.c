@@ -104,7 +104,7 @@ struct request {
   unsigned in_flight;
   unsigned window;  /* the most of them */
   struct list done; /* commands with data for us */
-  int error;        /* the first */
+  int error;        /* the first, but a refusal gives way to others */
 
   bool is_measured;
   uint64_t answered_ns; /* then: when the last command was */
@@ -142,6 +142,15 @@ request_destroy (struct request *rq)
   mutex_destroy (&rq->lock);
 }
 
+/* Is ERROR that of a zeroing which the server cannot do?  Nothing has changed
+ * then, and nothing is lost: it is done in another way.
+ */
+static bool
+is_refusal (const struct request *rq, int error)
+{
+  return rq->op == NBD_COMMAND_ZERO && error == -EOPNOTSUPP;
+}
+
 /* A command has been answered, or has failed. */
 static void
 command_done (struct nbd_command *command, int error)
@@ -155,7 +164,7 @@ command_done (struct nbd_command *command, int error)
   rq->in_flight--;
   if (rq->is_measured)
     rq->answered_ns = clock_now_ns ();
-  if (error < 0 && rq->error == 0)
+  if (error < 0 && (rq->error == 0 || is_refusal (rq, rq->error)))
     rq->error = error;
   rq->extent_length = command->extent_length;
   rq->extent_is_hole = command->extent_is_hole;
@@ -329,7 +338,8 @@ request_settle (struct request *rq)
   if (r == 0 && rq->must_flush)
     r = nbd_flush_device (dev);
   /* A failure of an era that is over concerns nobody in this one. */
-  if (r < 0 && rq->is_durable && rq->era == atomic_load (&dev->era))
+  if (r < 0 && rq->is_durable && !is_refusal (rq, r) &&
+      rq->era == atomic_load (&dev->era))
     group_sync_fail (&dev->sync, r);
   return r;
 }

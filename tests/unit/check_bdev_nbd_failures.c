@@ -220,6 +220,94 @@ START_TEST (a_failed_flush_fails_for_good)
 }
 END_TEST
 
+/* The first zeroing is not answered before the second: then it is refused, and
+ * the second has failed, with the error in CONTEXT.
+ */
+struct two_zeroings {
+  uint64_t first_cookie;
+  uint32_t second_error;
+};
+
+static enum fake_verdict
+refuse_then_fail (void *context, int fd, const struct fake_request *rq)
+{
+  struct two_zeroings *two = context;
+
+  if (rq->op != FAKE_ZERO)
+    return FAKE_NORMAL;
+  if (rq->offset == 0) {
+    two->first_cookie = rq->cookie;
+    return FAKE_HANDLED;
+  }
+  fake_answer (fd, two->first_cookie, 95);
+  fake_answer (fd, rq->cookie, two->second_error);
+  return FAKE_HANDLED;
+}
+
+/* A server that refuses to zero has changed nothing: what was to be durable
+ * can be written in another way, and flushed.
+ */
+START_TEST (a_zeroing_that_is_refused_loses_nothing)
+{
+  static const unsigned flags[] = { ALL_FLAGS, ALL_FLAGS & ~FAKE_HAS_FUA };
+  char data[8 * SECTOR_SIZE];
+  size_t i;
+
+  for (i = 0; i < ARRAY_COUNT (flags); ++i) {
+    struct fake_options options = usual;
+    struct fake_nbd *fake;
+    struct block_device *bdev;
+    struct bdev_io io = { .op = BDEV_WRITE_ZEROES,
+                          .flags = BDEV_FUA | BDEV_FAST,
+                          .count = 8 };
+
+    options.flags = flags[i];
+    fake = fake_nbd_create (&options);
+    bdev = open_fake (fake, LONG_MS, 1);
+    fake_nbd_set_error (fake, FAKE_ZERO, 95);
+    ck_assert_int_eq (bdev_write_zeroes (bdev, 0, 8, BDEV_FUA | BDEV_FAST),
+                      -EOPNOTSUPP);
+    ck_assert_int_eq (bdev_flush (bdev), 0);
+    ck_assert_int_eq (bdev_discard (bdev, 0, 8, BDEV_FUA), -EOPNOTSUPP);
+    ck_assert_int_eq (bdev_flush (bdev), 0);
+    ck_assert_int_eq (bdev_begin (bdev, &io), 0);
+    ck_assert_int_eq (bdev_end (bdev, &io), -EOPNOTSUPP);
+    ck_assert_int_eq (bdev_flush (bdev), 0);
+    memset (data, 7, sizeof data);
+    ck_assert_int_eq (write_at (bdev, 0, 8, data, 0), 0);
+    ck_assert_int_eq (bdev_write_zeroes (bdev, 0, 8, BDEV_FUA), 0);
+    ck_assert_int_eq (read_at (bdev, 0, 8, data), 0);
+    assert_all_bytes (data, 0, sizeof data);
+    bdev_close (bdev);
+    fake_nbd_destroy (fake);
+  }
+}
+END_TEST
+
+/* But another failure of the same request is one, in whatever order. */
+START_TEST (a_zeroing_that_fails_behind_a_refusal_fails)
+{
+  struct two_zeroings two = { .second_error = 5 };
+  struct fake_options options = usual;
+  const sector_t sectors = (sector_t) (256 << 20) / SECTOR_SIZE;
+  struct fake_nbd *fake;
+  struct block_device *bdev;
+
+  options.told_bytes = sector_to_bytes (sectors);
+  options.is_plain = true;
+  options.has_contexts = false;
+  options.hook = refuse_then_fail;
+  options.context = &two;
+  fake = fake_nbd_create (&options);
+  bdev = open_fake (fake, LONG_MS, 1);
+  ck_assert_int_eq (bdev_write_zeroes (bdev, 0, sectors, BDEV_FUA | BDEV_FAST),
+                    -EIO);
+  ck_assert_int_eq (bdev_flush (bdev), -EIO);
+  bdev_close (bdev);
+  fake_nbd_destroy (fake);
+}
+END_TEST
+
 /*----- answers of a server that is broken or hostile -------------------*/
 
 enum lie {
@@ -975,6 +1063,8 @@ main (void)
     what_the_protocol_does_not_know_is_an_error,
     the_kth_of_many_commands_fails,
     a_failed_flush_fails_for_good,
+    a_zeroing_that_is_refused_loses_nothing,
+    a_zeroing_that_fails_behind_a_refusal_fails,
     lies_are_errors,
     extents_of_nonsense_are_errors,
     an_answer_without_end_is_bounded,

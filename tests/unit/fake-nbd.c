@@ -343,7 +343,6 @@ serve (struct fake_connection *c)
     .offset = be64toh (wire.offset),
     .length = be32toh (wire.length),
   };
-  must (request.offset + request.length <= c->options.bytes);
   if (request.op == FAKE_WRITE) {
     payload = fake_alloc (request.length);
     if (!receive (c->fd, payload, request.length)) {
@@ -375,8 +374,10 @@ serve (struct fake_connection *c)
     }
     else if (error != 0)
       fake_answer (c->fd, request.cookie, error);
-    else
+    else {
+      must (request.offset + request.length <= c->options.bytes);
       do_request (c, &request, payload);
+    }
   }
   free (payload);
   return verdict != FAKE_HANG_UP;
