@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "bits.h"
+#include "checked-math.h"
 #include "nbd-command.h"
 
 struct nbd_command *
@@ -43,6 +44,7 @@ nbd_command_put (struct nbd_command *command)
 {
   if (atomic_fetch_sub (&command->references, 1) > 1)
     return;
+  free (command->read_map);
   free (command->data);
   free (command);
 }
@@ -85,6 +87,8 @@ on_completion (void *data, int *error)
   struct nbd_command *command = data;
 
   command->answer = errno_of_answer (*error);
+  if (command->answer == 0)
+    command->answer = command->read_error;
   /* An answer that leaves out a part of the data is none. */
   if (command->answer == 0 && command->op == NBD_COMMAND_READ &&
       command->read_bytes != command->length)
@@ -104,6 +108,45 @@ on_free (void *data)
   nbd_command_put (data);
 }
 
+/* Note COUNT bytes behind the first SKIP.  If one comes twice another one may
+ * not have come, and be what the memory held before.
+ */
+static void
+map_read (struct nbd_command *command, uint64_t skip, uint64_t count)
+{
+  uint64_t i;
+
+  for (i = skip; i < skip + count; ++i) {
+    unsigned char *byte = &command->read_map[i / 8];
+    unsigned char bit = (unsigned char) (1U << i % 8);
+
+    if (*byte & bit) {
+      command->read_error = -EIO;
+      return;
+    }
+    *byte |= bit;
+  }
+}
+
+/* The same, for which a map is needed only if the parts do not come in order,
+ * as those of nearly all servers do.
+ */
+static void
+note_read (struct nbd_command *command, uint64_t skip, uint64_t count)
+{
+  if (command->read_map == NULL && skip != command->read_bytes) {
+    command->read_map = calloc (1, div_round_up (command->length, 8));
+    if (command->read_map == NULL) {
+      command->read_error = -ENOMEM;
+      return;
+    }
+    map_read (command, 0, command->read_bytes);
+  }
+  if (command->read_map != NULL)
+    map_read (command, skip, count);
+  command->read_bytes += count;
+}
+
 /* A part of the data has come, or the news that it is zeroes. */
 static int
 on_chunk (void *data, const void *buffer, size_t count, uint64_t offset,
@@ -112,10 +155,14 @@ on_chunk (void *data, const void *buffer, size_t count, uint64_t offset,
   struct nbd_command *command = data;
 
   (void) buffer;
-  (void) offset;
   (void) error;
-  if (status != LIBNBD_READ_ERROR)
-    command->read_bytes += count;
+  if (status == LIBNBD_READ_ERROR || command->read_error < 0)
+    return 0;
+  if (offset < command->offset ||
+      !range_is_inside (offset - command->offset, count, command->length))
+    command->read_error = -EIO;
+  else
+    note_read (command, offset - command->offset, count);
   return 0;
 }
 

@@ -60,7 +60,9 @@ struct nbd_command {
 
   /* Inside. */
   atomic_uint references;
-  uint64_t read_bytes; /* received so far */
+  uint64_t read_bytes;     /* received so far */
+  unsigned char *read_map; /* bit i: byte i has been; NULL: all in order */
+  int read_error;          /* there is no telling what has been received */
 };
 
 /* A command with DATA_BYTES of memory, all else 0; one reference is the

@@ -314,6 +314,7 @@ enum lie {
   NO_DATA,        /* done, and no data */
   HALF_THE_DATA,  /* done, and half of them */
   DATA_TWICE,     /* more than was asked for */
+  ONE_HALF_TWICE, /* as much as was asked for, but not all of it */
   DATA_ELSEWHERE, /* of another offset */
   WRONG_COOKIE,
   NO_MAGIC,
@@ -354,6 +355,10 @@ tell_lie (void *context, int fd, const struct fake_request *rq)
   case DATA_TWICE:
     send_data (fd, rq, 0, rq->offset, rq->length);
     send_data (fd, rq, 1, rq->offset, rq->length);
+    break;
+  case ONE_HALF_TWICE:
+    send_data (fd, rq, 0, rq->offset, rq->length / 2);
+    send_data (fd, rq, 1, rq->offset, rq->length / 2);
     break;
   case DATA_ELSEWHERE:
     send_data (fd, rq, 1, rq->offset - SECTOR_SIZE, rq->length);
@@ -426,6 +431,60 @@ START_TEST (lies_are_errors)
       bdev_close (bdev);
       fake_nbd_destroy (fake);
     }
+}
+END_TEST
+
+/* Answer a read in quarters, in the order of the letters in CONTEXT. */
+static enum fake_verdict
+read_in_parts (void *context, int fd, const struct fake_request *rq)
+{
+  const char *const *order = context, *part;
+
+  if (rq->op != FAKE_READ)
+    return FAKE_NORMAL;
+  for (part = *order; *part != '\0'; ++part) {
+    uint64_t skip = (uint64_t) (*part - 'a') * rq->length / 4;
+
+    send_data (fd, rq, part[1] == '\0', rq->offset + skip, rq->length / 4);
+  }
+  return FAKE_HANDLED;
+}
+
+/* The parts of an answer may come in any order, but each once. */
+START_TEST (an_answer_may_come_in_any_order)
+{
+  static const struct {
+    const char *order;
+    int result;
+  } cases[] = {
+    { "abcd", 0 },    { "dcba", 0 },    { "acbd", 0 },    { "badc", 0 },
+    { "abcc", -EIO }, { "aacd", -EIO }, { "dcbb", -EIO }, { "bada", -EIO },
+    { "abc", -EIO },  { "dcb", -EIO },
+  };
+  const char *order;
+  struct fake_options options = usual;
+  struct fake_nbd *fake;
+  struct block_device *bdev;
+  char data[8 * SECTOR_SIZE];
+  size_t i;
+
+  options.hook = read_in_parts;
+  options.context = &order;
+  fake = fake_nbd_create (&options);
+  bdev = open_fake (fake, LONG_MS, 1);
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    int r;
+
+    order = cases[i].order;
+    memset (data, 0, sizeof data);
+    r = read_at (bdev, 8, 8, data);
+    if (r != cases[i].result)
+      ck_abort_msg ("%s: %d instead of %d", order, r, cases[i].result);
+    assert_all_bytes (data, r == 0 ? 0x55 : 0, sizeof data);
+  }
+  ck_assert_uint_eq (fake_nbd_connections_ever (fake), 1);
+  bdev_close (bdev);
+  fake_nbd_destroy (fake);
 }
 END_TEST
 
@@ -1066,6 +1125,7 @@ main (void)
     a_zeroing_that_is_refused_loses_nothing,
     a_zeroing_that_fails_behind_a_refusal_fails,
     lies_are_errors,
+    an_answer_may_come_in_any_order,
     extents_of_nonsense_are_errors,
     an_answer_without_end_is_bounded,
     a_handshake_may_be_cut_at_any_byte,
