@@ -341,6 +341,20 @@ const struct story stories[] = {
       { LIFE, DANGER, 0 },
       { WRITE, 2, 6 },
       { FUA, 8, 2 } } },
+  /* A part of the volume is in the store that it is rolled back to, and only
+   * in the kernel's memory; so is what the next start freezes, before a client
+   * comes.
+   */
+  { "roll-back-goes-on-below-a-new-one",
+    PLAN (1, 8, 2),
+    { { LIFE, TAKE, 0 },
+      { FUA, 0, 16 },
+      { LIFE, 0, 0 },
+      { ROLL_BACK, 0, 0 },
+      { LIFE, DANGER, 0 },
+      { WRITE, 2, 4 },
+      { LIFE, TAKE, 0 },
+      { LIFE, CRASHED, 0 } } },
   { "roll-back-to-an-older-one",
     PLAN (1, 16, 4),
     { FILLED (32),
