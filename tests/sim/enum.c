@@ -29,13 +29,16 @@
 
 static bool must_fail_stores;
 static enum sim_op store_op;
+static unsigned store_call;
 
+/* From now on calls of kind OP fail; or only number CALL of these. */
 static void
-fail_disk (struct sim_disk *disk, enum sim_op op)
+fail_disk (struct sim_disk *disk, enum sim_op op, unsigned call)
 {
   struct sim_disk_faults faults = { .slow = 0 };
 
-  faults.ops[op].count = SIM_FOR_EVER;
+  faults.ops[op].after = call > 0 ? call - 1 : 0;
+  faults.ops[op].count = call > 0 ? 1 : SIM_FOR_EVER;
   sim_disk_set_faults (disk, &faults);
   now.has_faults = now.had_faults = true;
 }
@@ -47,7 +50,7 @@ set_up_disk (struct sim_disk *disk)
 
   sim_disk_set_faults (disk, &none);
   if (must_fail_stores && strstr (sim_disk_name (disk), ".cow") != NULL)
-    fail_disk (disk, store_op);
+    fail_disk (disk, store_op, store_call);
 }
 
 static void
@@ -132,11 +135,12 @@ do_step (const struct step *step)
     break;
   case FAIL:
     world_leg_path (step->count, path);
-    fail_disk (sim_files_disk (path), (enum sim_op) step->unit);
+    fail_disk (sim_files_disk (path), (enum sim_op) step->unit, 0);
     break;
   case FAIL_STORE:
     must_fail_stores = true;
     store_op = (enum sim_op) step->unit;
+    store_call = step->count;
     sim_files_each_disk (set_up_disk);
     break;
   case FAIL_SYNC:

@@ -355,6 +355,22 @@ const struct story stories[] = {
       { WRITE, 2, 4 },
       { LIFE, TAKE, 0 },
       { LIFE, CRASHED, 0 } } },
+  /* The last record of an area could not be written, and is not in the table:
+   * what is in its chunk must not be copied over what is newer.
+   */
+  { "roll-back-to-a-store-that-failed",
+    PLAN (1, 40, 1),
+    { FILLED (80),
+      { LIFE, TAKE, 0 },
+      { FUA, 0, 62 },
+      { LIFE, DANGER, 0 },
+      { FAIL_STORE, SIM_WRITE, 2 },
+      { WRITE_SNAPSHOT, 62, 1 },
+      { FAIL_STORE, SIM_READ, 1 },
+      { ROLL_BACK, 0, 0 },
+      { WRITE, 62, 2 },
+      { PAUSE, 0, 0 },
+      { READ, 62, 2 } } },
   { "roll-back-to-an-older-one",
     PLAN (1, 16, 4),
     { FILLED (32),

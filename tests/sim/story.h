@@ -17,7 +17,7 @@ enum step_kind {
   READ,
   WRITE_SNAPSHOT, /* the newest */
   FAIL,           /* from now on, calls of kind UNIT of leg COUNT */
-  FAIL_STORE,     /* of all stores */
+  FAIL_STORE,     /* of all stores; or only number COUNT of these calls */
   FAIL_SYNC,      /* of a folder, the one that is UNIT more away */
   RESYNC,         /* wait until it has ended */
   PAUSE,          /* so long that the log is cleaned */
