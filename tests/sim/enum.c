@@ -89,7 +89,7 @@ do_live (const struct step *step)
   else if (s->is_offered && step->kind == REMOVE_LIVE) {
     world_remove_snapshot (s, false);
     if (step->count > 0 && !now.clients.has_ended)
-      world_wait_for_background ();
+      (void) world_wait_for_background ();
   }
   else if (step->kind == ROLL_BACK || step->kind == ROLL_BACK_FAR) {
     if (step->kind == ROLL_BACK)
@@ -97,7 +97,7 @@ do_live (const struct step *step)
     else
       world_roll_back_to_older ();
     if (step->count > 0 && !now.clients.has_ended)
-      world_wait_for_background ();
+      (void) world_wait_for_background ();
   }
   else if (s->is_offered)
     world_rename_snapshot (s);
@@ -244,6 +244,7 @@ check_life (void)
     request (MODEL_WRITE, now.model, 2, 4, true);
     world_read_everything ();
     world_check_diffs ();
+    now.is_settled = world_wait_for_background ();
   }
   world_unload ();
   world_end_life (true);

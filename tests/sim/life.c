@@ -354,7 +354,7 @@ serve (unsigned requests, bool is_last)
   if (is_last)
     world_read_everything ();
   if (is_last && !now.clients.has_ended && !now.has_faults)
-    world_wait_for_background ();
+    now.is_settled = world_wait_for_background ();
   if (!now.clients.has_ended && !now.has_faults &&
       (is_last || (requests > 0 && sim_one_in (2))))
     world_wait_for_resync ();

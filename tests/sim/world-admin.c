@@ -257,7 +257,7 @@ world_roll_back_to_older (void)
     roll_back_to (s);
 }
 
-void
+bool
 world_wait_for_background (void)
 {
   int r = volume_snapshots_wait (now.volume,
@@ -266,4 +266,5 @@ world_wait_for_background (void)
   /* A store that is full, and must not break, takes no more. */
   if (r < 0 && !now.clients.has_ended && !now.has_faults && plan.cow_bytes == 0)
     sim_fail ("what goes on in the background does not end");
+  return r == 0 && !now.clients.has_ended;
 }

@@ -105,6 +105,50 @@ has_merge (const struct manifest *m)
   return false;
 }
 
+/* Of the manifest below, for check_store. */
+static const struct manifest *last_manifest;
+
+/* A file with chunks is some snapshot's. */
+static void
+check_store (struct sim_disk *disk)
+{
+  const char *name = sim_disk_name (disk);
+  char path[2 * WORLD_NAME_BYTES];
+  unsigned i;
+
+  snprintf (path, sizeof path, WORLD_META "/%s", name);
+  if (strstr (name, ".cow") == NULL || sim_files_disk (path) != disk)
+    return;
+  for (i = 0; i < last_manifest->snapshot_count; ++i)
+    if (strcmp (last_manifest->snapshots[i].store, name) == 0)
+      return;
+  sim_fail ("%s is of no snapshot that the manifest tells of", name);
+}
+
+/* All that goes on with snapshots had come to its end: none is on its way, or
+ * has left its store behind.
+ */
+static void
+check_leftovers (const struct manifest *m)
+{
+  static const char *const on_its_way[] = {
+    [SNAPSHOT_STAGING] = "staged",
+    [SNAPSHOT_REMOVING] = "removed",
+    [SNAPSHOT_MERGING] = "merged",
+  };
+  unsigned i;
+
+  for (i = 0; i < m->snapshot_count; ++i) {
+    const struct manifest_snapshot *s = &m->snapshots[i];
+
+    if (s->state < ARRAY_COUNT (on_its_way) && on_its_way[s->state] != NULL)
+      sim_fail ("snapshot %s is being %s, and stays so", s->name,
+                on_its_way[s->state]);
+  }
+  last_manifest = m;
+  sim_files_each_disk (check_store);
+}
+
 /* The primary of the last manifest is another one now: had that a cause, in
  * this life?  Which leg is right where they differ is for it to say.
  */
@@ -142,6 +186,8 @@ check_manifest (const struct manifest *m)
     first = disk;
   }
   check_log (m);
+  if (now.is_settled)
+    check_leftovers (m);
   /* Another leg is read now where they differ. */
   if (strcmp (now.primary, m->legs[m->primary].spec) != 0 &&
       now.primary[0] != '\0') {

@@ -345,7 +345,7 @@ world_load (void)
   world_counters.lives++;
   now.clients.has_ended = now.clients.has_started = false;
   now.hidden = now.cleanings = 0;
-  now.may_be_refused = false;
+  now.may_be_refused = now.is_settled = false;
   now.clients.plugin->load ();
   log_sink_set (take_message);
 }

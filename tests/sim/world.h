@@ -83,6 +83,7 @@ extern struct world {
   unsigned next_leg;   /* number of the next one that is new */
   unsigned hidden;     /* legs that cannot be had in this life, a bit each */
   bool may_be_refused; /* since those are needed */
+  bool is_settled;     /* no snapshot comes or goes any more in this life */
   unsigned cleanings;  /* of the log, in this life */
 } now;
 
@@ -165,8 +166,10 @@ void world_roll_back (void);
 /* Roll back to an older one, to which nobody writes. */
 void world_roll_back_to_older (void);
 
-/* Wait until nothing is going on in the background. */
-void world_wait_for_background (void);
+/* Wait until nothing is going on in the background.  Returns false if it goes
+ * on, as it may.
+ */
+bool world_wait_for_background (void);
 
 /* The crash, as now.crash has it: for sim_at_point. */
 void world_crash (void);
