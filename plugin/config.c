@@ -16,6 +16,7 @@
 #include "log-sink.h"
 #include "manifest.h"
 #include "size-text.h"
+#include "table-line.h"
 #include "table.h"
 
 #define DEFAULT_REGION_BYTES (UINT64_C (2) << 20)
@@ -50,7 +51,8 @@ const char config_help[] =
   "cow-size=SIZE          Limit of a new snapshot's store.\n"
   "on-cow-error=break-snapshot|break-guest-write\n"
   "                       When a store is full or fails.\n"
-  "table=TABLE            The kernel's table of a mirror instead of legs.";
+  "table=TABLE            The kernel's table of a mirror instead of legs, or\n"
+  "                       of a snapshot instead of a volume.";
 
 void
 volume_spec_init (struct volume_spec *spec)
@@ -72,6 +74,7 @@ volume_spec_free (struct volume_spec *spec)
     free (spec->snapshots[i]);
   for (i = 0; i < spec->discard_count; ++i)
     free (spec->discards[i]);
+  table_lines_free (spec->lines, spec->line_count);
   free (spec->snapshots);
   free (spec->discards);
   free (spec->meta);
@@ -435,11 +438,35 @@ check_table (const struct volume_spec *spec)
   return 0;
 }
 
+/* Beside a table of snapshots there is no volume that keys could be for. */
+static int
+check_lines (const struct volume_spec *spec)
+{
+  static const char *const useful[] = { "table", "direct", "leg-timeout" };
+  unsigned i, j;
+
+  for (i = 0; i < ARRAY_COUNT (keys); ++i) {
+    bool is_useful = !(spec->keys_seen >> i & 1);
+
+    for (j = 0; j < ARRAY_COUNT (useful); ++j)
+      is_useful |= strcmp (keys[i].name, useful[j]) == 0;
+    if (is_useful)
+      continue;
+    log_error ("%s=: is for a volume, and the table is that of a snapshot; "
+               "leave one of them out",
+               keys[i].name);
+    return -EINVAL;
+  }
+  return 0;
+}
+
 int
 config_check (const struct volume_spec *spec)
 {
   unsigned i;
 
+  if (spec->line_count > 0)
+    return check_lines (spec);
   if (spec->is_table && check_table (spec) < 0)
     return -EINVAL;
   if (spec->leg_count == 0) {

@@ -20,8 +20,8 @@
 #include "log-sink.h"
 
 #define REMEDY \
-  "restore the file from a copy, or give the snapshot up with " \
-  "discard-snapshot="
+  "restore the file from a copy, or give the snapshot up (in a volume with " \
+  "discard-snapshot=)"
 
 static int
 read_header (struct persistent_store *store)

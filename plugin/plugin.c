@@ -27,6 +27,7 @@
 #include "config.h"
 #include "control.h"
 #include "log-sink.h"
+#include "table-devices.h"
 #include "volume.h"
 
 /* What we tell clients; nbdkit itself takes up to 64 MiB. */
@@ -47,8 +48,9 @@
 
 static struct volume_spec spec;
 static struct volume *volume;
-static struct control *control; /* NULL: there is no socket */
-static struct latency *latency; /* with it: nobody else can ask */
+static struct table_devices *tables; /* instead of the volume, or NULL */
+static struct control *control;      /* NULL: there is no socket */
+static struct latency *latency;      /* with it: nobody else can ask */
 
 /* Before nbdkit goes into the background, warnings go to the terminal: it
  * has no call for them.
@@ -127,6 +129,8 @@ dm_unload (void)
   latency = NULL;
   volume_close (volume);
   volume = NULL;
+  table_devices_close (tables);
+  tables = NULL;
   volume_spec_free (&spec);
 }
 
@@ -151,6 +155,8 @@ dm_get_ready (void)
 {
   int r = 0;
 
+  if (spec.line_count > 0)
+    return result_of (table_devices_open (&spec, &tables));
   /* Before anything is made: a mistake must change nothing. */
   if (spec.control != NULL)
     r = control_check (spec.control);
@@ -187,6 +193,8 @@ dm_cleanup (void)
   control_stop (control); /* nobody steers what is being stopped */
   if (volume != NULL)
     volume_stop (volume);
+  if (tables != NULL)
+    table_devices_stop (tables);
 }
 
 static void
@@ -216,7 +224,9 @@ dm_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
   (void) readonly;
   (void) is_tls;
-  return volume_each_export (volume, add_export, exports);
+  return tables != NULL
+           ? table_devices_each_export (tables, add_export, exports)
+           : volume_each_export (volume, add_export, exports);
 }
 
 static const char *
@@ -236,7 +246,8 @@ dm_open (int readonly)
 
   if (name == NULL)
     return NULL;
-  r = volume_device_open (volume, name, !readonly, &d);
+  r = tables != NULL ? table_device_open (tables, name, !readonly, &d)
+                     : volume_device_open (volume, name, !readonly, &d);
   if (r < 0) {
     nbdkit_set_error (-r);
     return NULL;
@@ -247,15 +258,20 @@ dm_open (int readonly)
 static void
 dm_close (void *handle)
 {
-  volume_device_close (handle);
+  if (tables == NULL)
+    volume_device_close (handle);
 }
 
 static const char *
 dm_export_description (void *handle)
 {
   const struct volume_device *d = handle;
+  char text[VOLUME_DESCRIPTION_BYTES];
 
-  return d->description;
+  if (tables == NULL)
+    return d->description;
+  table_device_describe (d, text);
+  return nbdkit_strdup_intern (text);
 }
 
 static int64_t

@@ -154,7 +154,7 @@ start_run (struct window *w, unsigned first, unsigned count)
   struct io_region from = {
     .bdev = w->origin->bdev,
     .sector = sector,
-    .count = MIN_OF (length, s->target.sectors - sector),
+    .count = MIN_OF (length, s->view.sectors - sector),
   };
   struct io_region to = {
     .bdev = s->cow,

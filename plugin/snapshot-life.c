@@ -140,15 +140,15 @@ open_store (struct snapshot *s, sector_t transient_chunk_sectors)
   r = s->is_transient
         ? exception_store_open_transient (s->cow, transient_chunk_sectors,
                                           &s->store)
-        : exception_store_open (s->cow, s->target.sectors, &s->store);
+        : exception_store_open (s->cow, s->view.sectors, &s->store);
   if (r < 0)
     return r;
   s->chunk_sectors = exception_store_chunk_sectors (s->store);
   s->chunk_shift = log2_of (s->chunk_sectors);
-  s->chunk_count = div_round_up (s->target.sectors, s->chunk_sectors);
+  s->chunk_count = div_round_up (s->view.sectors, s->chunk_sectors);
   s->can_be_full = bdev_sectors (s->cow) <
                    exception_store_full_size (exception_store_kind (s->store),
-                                              s->target.sectors,
+                                              s->view.sectors,
                                               s->chunk_sectors);
   if (!exception_store_is_valid (s->store))
     atomic_store (&s->is_broken, true);
@@ -185,7 +185,8 @@ snapshot_open (const struct snapshot_params *params, struct snapshot **snapshot)
   if (s == NULL)
     return -ENOMEM;
   s->target.ops = &snapshot_ops;
-  s->target.sectors = params->origin->sectors;
+  s->target.sectors = params->sectors > 0 ? params->sectors
+                                          : params->origin->sectors;
   s->view.ops = &snapshot_view_ops;
   s->view.sectors = params->origin->sectors;
   s->references = 1;
@@ -303,7 +304,7 @@ snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk)
     return 0;
   begin = *chunk << snapshot->chunk_shift;
   end = MIN_OF ((*chunk + count) << snapshot->chunk_shift,
-                snapshot->target.sectors);
+                snapshot->view.sectors);
   r = snapshot_preserve (snapshot->below, begin, end - begin);
   if (r < 0)
     return r;

@@ -57,17 +57,18 @@ snapshot_break (struct snapshot *s, const char *why)
 
   if (atomic_load (&s->is_broken))
     return 0;
-  r = s->broken (s->opaque, s, why);
+  r = s->broken != NULL ? s->broken (s->opaque, s, why)
+                        : exception_store_invalidate (s->store);
   if (r < 0) {
     log_error ("snapshot %s: %s; that it is lost cannot be recorded (%s), "
                "so the client gets an error",
                snapshot_name (s), why, errno_text (r));
     return r;
   }
-  /* The header is for the kernel, and for those who have lost the
-   * manifest.  A store that fails may well refuse this, too.
+  /* Where there is a manifest the header is for the kernel, and for those
+   * who have lost that.  A store that fails may well refuse this, too.
    */
-  r = exception_store_invalidate (s->store);
+  r = s->broken != NULL ? exception_store_invalidate (s->store) : 0;
   if (r < 0)
     log_warning ("snapshot %s: the COW store cannot be marked invalid: %s",
                  snapshot_name (s), errno_text (r));

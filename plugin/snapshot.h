@@ -41,10 +41,12 @@ struct snapshot_params {
                               * needed by older ones */
   bool is_read_only;
   enum on_cow_error on_cow_error;
-  snapshot_broken_fn broken;
+  snapshot_broken_fn broken; /* NULL: the store alone remembers, so that must
+                              * work, or the snapshot stays */
   void *opaque;
   /* The next newer device: the mirror under the volume, or a snapshot. */
   struct target *origin;
+  sector_t sectors; /* what clients see of it, from its start; 0: all */
 };
 
 /* Open a snapshot, and check its store.  Reads only.  On failure `cow` is

@@ -1,4 +1,4 @@
-/* The kernel's table of a mirror, made into a volume's specification.
+/* The kernel's table, made into a specification.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  *   START LENGTH mirror core 1|2 REGION [sync|nosync] ...
@@ -6,7 +6,8 @@
  *     ... LEGS {PATH OFFSET}... [FEATURES [handle_errors] [keep_log]]
  *
  * in sectors, with paths instead of device numbers.  In a path a backslash
- * takes the meaning from the character that follows.
+ * takes the meaning from the character that follows.  Snapshots: see
+ * table-snapshot.h.
  *
  * Model: Linux 6.1 drivers/md/dm-raid1.c mirror_ctr(): same words, same
  * limits.  Differs: the features change nothing, because a leg that fails

@@ -43,16 +43,20 @@ struct volume_leg_spec {
   bool is_write_mostly;
 };
 
+struct table_line;
+
 /* What the user asked for; config.c makes it. */
 struct volume_spec {
   uint32_t keys_seen; /* config.c's own */
   unsigned leg_count;
   struct volume_leg_spec legs[MIRROR_MAX_LEGS];
-  uint64_t size_bytes; /* 0: the legs' size */
-  bool is_table;       /* by a table: then nothing is created */
-  char *log_path;      /* of a disk log without a folder, or NULL */
-  char *meta;          /* folder, or NULL */
-  char *control;       /* socket, or NULL */
+  uint64_t size_bytes;      /* 0: the legs' size */
+  bool is_table;            /* by a table: then nothing is created */
+  struct table_line *lines; /* a table of snapshots, instead of a volume: */
+  unsigned line_count;      /* see plugin/table-line.h */
+  char *log_path;           /* of a disk log without a folder, or NULL */
+  char *meta;               /* folder, or NULL */
+  char *control;            /* socket, or NULL */
   uint64_t region_bytes;
   bool has_region_bytes; /* said by the user, not the default */
   enum sync_mode sync;

@@ -14,6 +14,19 @@
 #include "config.h"
 #include "fuzz.h"
 #include "manifest.h"
+#include "table-line.h"
+
+static void
+check_line (const struct table_line *line)
+{
+  fuzz_assert (line->sectors > 0 && line->sectors <= SECTOR_MAX);
+  fuzz_assert (line->origin[0] != '\0' && line->cow[0] != '\0');
+  fuzz_assert (strcmp (line->origin, line->cow) != 0);
+  fuzz_assert (line->chunk_sectors == 0 || is_power_of_2 (line->chunk_sectors));
+  fuzz_assert (line->chunk_sectors <= TABLE_MAX_CHUNK_SECTORS);
+  fuzz_assert (line->is_persistent || !line->may_overflow);
+  fuzz_assert (line->discard_zeroes_cow || !line->discard_passes_down);
+}
 
 static void
 check_spec (const struct volume_spec *spec)
@@ -25,6 +38,10 @@ check_spec (const struct volume_spec *spec)
   fuzz_assert (is_power_of_2 (spec->region_bytes));
   fuzz_assert (is_power_of_2 (spec->chunk_bytes));
   fuzz_assert (spec->leg_timeout_ms >= 1000);
+  fuzz_assert (spec->line_count <= 1);
+  fuzz_assert (spec->line_count == 0 || spec->leg_count == 0);
+  for (i = 0; i < spec->line_count; ++i)
+    check_line (&spec->lines[i]);
   for (i = 0; i < spec->snapshot_count; ++i)
     fuzz_assert (snapshot_name_is_valid (spec->snapshots[i]));
   for (i = 0; i < spec->discard_count; ++i)

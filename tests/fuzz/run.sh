@@ -43,7 +43,7 @@ fi
 parsers_of_store=(plugin/exception-store-load.c)
 parsers_of_log=(plugin/dirty-log-disk.c)
 parsers_of_manifest=(plugin/manifest.c)
-parsers_of_config=(plugin/config.c)
+parsers_of_config=(plugin/config.c plugin/table.c plugin/table-snapshot.c)
 parsers_of_rpc=(plugin/rpc.c)
 
 # What each is linked with, beside fuzz.c and what is common.
@@ -54,7 +54,8 @@ store=(plugin/exception-store.c plugin/exception-store-load.c
        plugin/exception-table.c lib/group-sync.c)
 log=(plugin/dirty-log.c plugin/dirty-log-disk.c lib/group-sync.c)
 manifest=(plugin/manifest.c)
-config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c plugin/table.c)
+config=(plugin/config.c plugin/size-text.c plugin/manifest.c plugin/meta-dir.c plugin/leg-file.c
+        plugin/table.c plugin/table-line.c plugin/table-snapshot.c plugin/table-words.c)
 rpc=(plugin/rpc.c plugin/size-text.c)
 
 out=$built/tests/fuzz

@@ -45,6 +45,14 @@ nbdkit_export_name (void)
   return export_name;
 }
 
+/* Only for tables of snapshots, which the simulator has not. */
+const char *
+nbdkit_strdup_intern (const char *text)
+{
+  (void) text;
+  sim_fail ("a table of snapshots in the simulator");
+}
+
 int
 nbdkit_add_export (struct nbdkit_exports *exports, const char *name,
                    const char *description)

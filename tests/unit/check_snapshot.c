@@ -27,6 +27,8 @@ struct rig_snapshot {
   bool is_valid;
   bool is_read_only;
   bool is_fragile; /* will break */
+  bool is_alone;   /* there is nobody to be told when it breaks */
+  sector_t sectors;
   sector_t transient_chunk_sectors;
   enum on_cow_error on_cow_error;
   struct snapshot *snapshot;
@@ -124,9 +126,10 @@ rig_open (struct rig *rig)
       .is_read_only = rs->is_read_only,
       .transient_chunk_sectors = rs->transient_chunk_sectors,
       .on_cow_error = rs->on_cow_error,
-      .broken = note_broken,
+      .broken = rs->is_alone ? NULL : note_broken,
       .opaque = rs,
       .origin = above,
+      .sectors = rs->sectors,
     };
 
     ck_assert_int_eq (snapshot_open (&params, &rs->snapshot), 0);
@@ -716,6 +719,75 @@ START_TEST (what_cannot_be_recorded_as_broken_stays)
     rig_close (&rig);
     rig_destroy (&rig);
   }
+}
+END_TEST
+
+/* Without a manifest the store itself must say that it is invalid. */
+START_TEST (a_store_that_is_alone_must_remember)
+{
+  unsigned char header[SECTOR_SIZE];
+  unsigned fails;
+
+  for (fails = 0; fails < 2; ++fails) {
+    struct rig rig;
+    struct rig_snapshot *rs;
+
+    capture_messages ();
+    rig_create (&rig);
+    rs = rig_add (&rig, 8, 0);
+    rs->is_alone = true;
+    rig_open (&rig);
+    /* Chunks are not taken; with FAILS, nor is the header. */
+    fault_bdev_fail_range (rs->disk, FAULT_WRITE | FAULT_ZERO, fails ? 0 : 8,
+                           SECTORS);
+    fault_trace_reset (rig.trace);
+    ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 17, 3),
+                      fails ? -EIO : 0);
+    ck_assert (snapshot_is_valid (rs->snapshot) == (fails != 0));
+    if (fails)
+      assert_trace (&rig, FAULT_WRITE | FAULT_FLUSH,
+                    "cow0 write 16+8 -5, cow0 write 0+1 fua -5");
+    else
+      assert_trace (&rig, FAULT_WRITE | FAULT_FLUSH,
+                    "cow0 write 16+8 -5, cow0 write 0+1 fua, "
+                    "origin write 17+3");
+    fault_bdev_look_durable (rs->disk, 0, 1, header);
+    ck_assert_uint_eq (header[4], fails);
+    rig_close (&rig);
+    fault_bdev_heal (rs->disk);
+    fault_bdev_crash (rs->disk, NULL, NULL);
+    rig_open (&rig);
+    ck_assert (snapshot_is_valid (rs->snapshot) == (fails != 0));
+    if (fails)
+      assert_frozen (target_of (&rig, 0));
+    rig_close (&rig);
+    rig_destroy (&rig);
+  }
+}
+END_TEST
+
+/* Clients see a part, but chunks are copied whole. */
+START_TEST (less_than_the_origin_can_be_seen)
+{
+  struct rig rig;
+  struct rig_snapshot *rs;
+
+  rig_create (&rig);
+  rs = rig_add (&rig, 8, 0);
+  rs->sectors = 17;
+  rig_open (&rig);
+  fault_trace_reset (rig.trace);
+  ck_assert_uint_eq (target_of (&rig, 0)->sectors, 17);
+  ck_assert_int_eq (write_pattern (target_of (&rig, 0), 2, 16, 1), 0);
+  ck_assert_int_eq (write_pattern (volume_of (&rig), 3, 16, 8), 0);
+  assert_target_pattern (target_of (&rig, 0), BASE_SEED, 0, 16);
+  rig_close (&rig);
+  rs->sectors = 0;
+  rig_open (&rig);
+  assert_target_pattern (target_of (&rig, 0), 2, 16, 1);
+  assert_target_pattern (target_of (&rig, 0), BASE_SEED, 17, SECTORS - 17);
+  rig_close (&rig);
+  rig_destroy (&rig);
 }
 END_TEST
 
@@ -1595,6 +1667,8 @@ main (void)
     a_read_through_the_chain_holds_the_write,
     break_snapshot_saves_the_write,
     what_cannot_be_recorded_as_broken_stays,
+    a_store_that_is_alone_must_remember,
+    less_than_the_origin_can_be_seen,
     break_guest_write_saves_the_snapshot,
     a_dead_store_breaks_by_the_manifest,
     a_failed_write_to_a_snapshot_breaks_nothing,

@@ -7,6 +7,7 @@
 #include "config.h"
 #include "fault-alloc.h"
 #include "part-bdev.h"
+#include "table-line.h"
 #include "table.h"
 #include "target-test.h"
 
@@ -129,6 +130,130 @@ START_TEST (what_the_kernel_refuses_is_refused)
 }
 END_TEST
 
+START_TEST (tables_of_snapshots_are_taken)
+{
+  static const struct {
+    const char *text;
+    sector_t sectors, chunk;
+    const char *origin, *cow;
+    bool is_persistent, may_overflow, zeroes, passes_down;
+  } cases[] = {
+    { "0 204800 snapshot origin.img cow.img P 16", 204800, 16, "origin.img",
+      "cow.img", true, false, false, false },
+    { " 0\t1 snapshot  o\\ o c\\\\c N 0\n", 1, 0, "o o", "c\\c", false, false,
+      false, false },
+    { "0 18014398509481983 snapshot nbd://h/x /dev/c PO 2097152 0",
+      18014398509481983, 2097152, "nbd://h/x", "/dev/c", true, true, false,
+      false },
+    /* Only the first letter counts, and behind P the second. */
+    { "0 100 snapshot o c poxy 1 1 discard_zeroes_cow", 100, 1, "o", "c", true,
+      true, true, false },
+    { "0 100 snapshot o c pO 8 2 discard_passdown_origin discard_zeroes_cow",
+      100, 8, "o", "c", true, true, true, true },
+    { "0 100 snapshot o c p 8 2 discard_zeroes_cow discard_passdown_origin",
+      100, 8, "o", "c", true, false, true, true },
+    { "0 100 snapshot o c nonsense 8 0", 100, 8, "o", "c", false, false, false,
+      false },
+  };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    struct volume_spec spec;
+    struct table_line *line;
+
+    ck_assert_msg (set (&spec, cases[i].text) == 0, "%s: %s", cases[i].text,
+                   captured_text);
+    ck_assert_int_eq (config_set (&spec, "direct", "off"), 0);
+    ck_assert_int_eq (config_check (&spec), 0);
+    ck_assert_uint_eq (spec.line_count, 1);
+    ck_assert_uint_eq (spec.leg_count, 0);
+    line = &spec.lines[0];
+    ck_assert_uint_eq (line->sectors, cases[i].sectors);
+    ck_assert_uint_eq (line->chunk_sectors, cases[i].chunk);
+    ck_assert_str_eq (line->origin, cases[i].origin);
+    ck_assert_str_eq (line->cow, cases[i].cow);
+    ck_assert (line->is_persistent == cases[i].is_persistent);
+    ck_assert (line->may_overflow == cases[i].may_overflow);
+    ck_assert (line->discard_zeroes_cow == cases[i].zeroes);
+    ck_assert (line->discard_passes_down == cases[i].passes_down);
+    volume_spec_free (&spec);
+  }
+}
+END_TEST
+
+START_TEST (snapshots_that_the_kernel_refuses_are_refused)
+{
+  static const struct {
+    const char *text, *said;
+  } cases[] = {
+    { "8 100 snapshot o c P 8", "'8' is not where the target starts" },
+    { "0 0 snapshot o c P 8", "its length is 0" },
+    { "0 18014398509481984 snapshot o c P 8", "is not its length" },
+    { "0 100 snapshot", "ends where the path of the origin" },
+    { "0 100 snapshot o", "ends where the path of the COW store" },
+    { "0 100 snapshot same same P 8", "cannot be its own COW store" },
+    { "0 100 snapshot o c", "'' is not a kind of store" },
+    { "0 100 snapshot o c X 8", "'X' is not a kind of store" },
+    { "0 100 snapshot o c PX 8", "'PX' is not a kind of store" },
+    { "0 100 snapshot o c PPO 8", "'PPO' is not a kind of store" },
+    { "0 100 snapshot o c O 8", "'O' is not a kind of store" },
+    { "0 100 snapshot o c %s%n 8", "'%s%n' is not a kind of store" },
+    { "0 100 snapshot o c P", "'' is not the size of a chunk" },
+    { "0 100 snapshot o c P -8", "'-8' is not the size of a chunk" },
+    { "0 100 snapshot o c P 0x8", "'0x8' is not the size of a chunk" },
+    { "0 100 snapshot o c P 3", "chunks of 3 sectors" },
+    { "0 100 snapshot o c P 2097151", "chunks of 2097151 sectors" },
+    { "0 100 snapshot o c P 2097153", "'2097153' is not the size of a chunk" },
+    { "0 100 snapshot o c P 4194304", "'4194304' is not the size of a chunk" },
+    { "0 100 snapshot o c P 4294967304", "is not the size of a chunk" },
+    { "0 100 snapshot o c P 18446744073709551616", "is not the size of a" },
+    { "0 100 snapshot o c P 8 3 a b c", "'3' is not the number of features" },
+    { "0 100 snapshot o c P 8 1", "'' is not a feature of a snapshot" },
+    { "0 100 snapshot o c P 8 1 Discard_zeroes_cow", "is not a feature of a" },
+    { "0 100 snapshot o c P 8 1 discard_passdown_origin",
+      "needs discard_zeroes_cow" },
+    { "0 100 snapshot o c P 8 2 discard_zeroes_cow", "'' is not a feature" },
+    { "0 100 snapshot o c P 8 0 more", "has 'more' behind its end" },
+    { "0 100 snapshot o c P 8 1 discard_zeroes_cow discard_passdown_origin",
+      "has 'discard_passdown_origin' behind its end" },
+    { "0 100 Snapshot o c P 8", "'Snapshot' is not a target" },
+  };
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    struct volume_spec spec;
+
+    ck_assert_msg (set (&spec, cases[i].text) == -EINVAL, "%s", cases[i].text);
+    ck_assert_msg (strstr (captured_text, cases[i].said) != NULL, "%s: %s",
+                   cases[i].text, captured_text);
+    volume_spec_free (&spec);
+  }
+}
+END_TEST
+
+START_TEST (a_snapshot_has_no_volume)
+{
+  static const char *const keys[][2] = {
+    { "size", "1M" },        { "meta", "dir" },
+    { "region-size", "1M" }, { "sync", "none" },
+    { "snapshot", "s" },     { "discard-snapshot", "s" },
+    { "control", "sock" },   { "on-cow-error", "break-guest-write" },
+    { "leg", "a" },
+  };
+  struct volume_spec spec;
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (keys); ++i) {
+    ck_assert_int_eq (set (&spec, "0 100 snapshot o c P 8"), 0);
+    ck_assert_int_eq (config_set (&spec, keys[i][0], keys[i][1]), 0);
+    ck_assert_int_eq (config_check (&spec), -EINVAL);
+    assert_said (keys[i][0]);
+    assert_said ("is for a volume, and the table is that of a snapshot");
+    volume_spec_free (&spec);
+  }
+}
+END_TEST
+
 START_TEST (other_keys_are_not_beside_it)
 {
   static const char table[] = "0 1000 mirror disk 2 log 64 2 a 0 b 0";
@@ -162,7 +287,9 @@ START_TEST (other_keys_are_not_beside_it)
 }
 END_TEST
 
-START_TEST (want_of_memory_is_told)
+/* Each of COUNT allocations that TEXT asks for fails in turn. */
+static void
+want_memory (const char *text, unsigned count)
 {
   unsigned k, failed = 1;
 
@@ -173,12 +300,18 @@ START_TEST (want_of_memory_is_told)
     ck_assert_uint_lt (k, 20);
     volume_spec_init (&spec);
     fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
-    r = config_set (&spec, "table", "0 1000 mirror disk 2 log 64 2 a 0 b 8");
+    r = config_set (&spec, "table", text);
     failed = fault_alloc_stop ();
     ck_assert_int_eq (r, failed > 0 ? -ENOMEM : 0);
     volume_spec_free (&spec);
   }
-  ck_assert_uint_eq (k, 5);
+  ck_assert_uint_eq (k, count + 1);
+}
+
+START_TEST (want_of_memory_is_told)
+{
+  want_memory ("0 1000 mirror disk 2 log 64 2 a 0 b 8", 4);
+  want_memory ("0 1000 snapshot o c P 8", 4);
 }
 END_TEST
 
@@ -253,6 +386,9 @@ main (void)
   const TTest *const tests[] = {
     tables_are_taken,
     what_the_kernel_refuses_is_refused,
+    tables_of_snapshots_are_taken,
+    snapshots_that_the_kernel_refuses_are_refused,
+    a_snapshot_has_no_volume,
     other_keys_are_not_beside_it,
     want_of_memory_is_told,
     a_part_is_in_its_place,
