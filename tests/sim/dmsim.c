@@ -1,20 +1,13 @@
 /* dmsim: runs the production code on simulated machines, a seed for each.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] [--trace]
- *        dmsim --enumerate[=STORY] [--seeds FROM[..TO]] [--jobs N] [--trace]
- *
- * Runs the seeds FROM to TO, TO not included, and prints what was
+ * Runs the seeds that are asked for (options.c has how), and prints what was
  * exercised.  Ends with 1 at the first seed in which a promise is broken,
- * after saying which, and how to see it again.  --trace prints everything
- * that happens; --hashes only a line for each seed.  --enumerate goes through
- * every crash of short stories, or of those whose name begins with STORY,
- * with each of the seeds.
+ * after saying which, and how to see it again.
  */
 
 #include <config.h>
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
@@ -32,20 +25,13 @@
 #include "json-sim.h"
 #include "life.h"
 #include "model.h"
+#include "options.h"
 #include "sim.h"
 #include "world.h"
 
-#define DEFAULT_STEPS 60
-#define DEFAULT_SEEDS 1000
-#define MAX_JOBS 64
 #define MAX_STORIES 200
 
-static uint64_t from, to; /* none: as many as is usual */
-static unsigned steps = DEFAULT_STEPS;
-static unsigned jobs = 1;
-static bool is_traced;
-static bool has_hashes;
-static const char *story; /* or stories, to be enumerated */
+static struct options options;
 static char replay[64];
 
 /* What one process has counted: a row of uint64_t. */
@@ -54,25 +40,27 @@ struct counters {
   struct sim_disk_counters disk;
   struct model_counters model;
   uint64_t files_failed;
-  uint64_t seed; /* at which it is */
+  uint64_t seed; /* at which it is, and the story */
+  uint64_t story;
   struct enum_counters stories[MAX_STORIES];
 };
 
 static void
 run_seeds (unsigned job, struct counters *counters)
 {
-  uint64_t seed;
+  uint64_t i;
 
   /* Whole lines, so that those of several jobs do not mix. */
-  if (has_hashes)
+  if (options.has_hashes)
     (void) setvbuf (stdout, NULL, _IOLBF, 0);
-  for (seed = from + job; seed < to; seed += jobs) {
+  for (i = job; i < options.to - options.from; i += options.jobs) {
+    uint64_t seed = options.from + i;
     uint64_t hash;
 
     counters->seed = seed;
-    hash = life_run_seed (seed, steps, is_traced);
+    hash = life_run_seed (seed, options.steps, options.is_traced);
 
-    if (has_hashes)
+    if (options.has_hashes)
       printf ("%" PRIu64 " %016" PRIx64 "\n", seed, hash);
   }
   fflush (stdout);
@@ -80,12 +68,6 @@ run_seeds (unsigned job, struct counters *counters)
   counters->disk = sim_disk_counters;
   counters->model = model_counters;
   counters->files_failed = sim_files_failed;
-}
-
-static bool
-is_wanted (unsigned i)
-{
-  return strncmp (enum_name (i), story, strlen (story)) == 0;
 }
 
 /* Every so-manyth of all pairs of a story and a seed. */
@@ -96,10 +78,12 @@ run_stories (unsigned job, struct counters *counters)
   unsigned i;
 
   for (i = 0; i < enum_count (); ++i)
-    for (seed = from; is_wanted (i) && seed < to; ++seed)
-      if (turn++ % jobs == job) {
+    for (seed = options.from;
+         options_want_story (&options, i) && seed < options.to; ++seed)
+      if (turn++ % options.jobs == job) {
         counters->seed = seed;
-        enum_run (i, seed, is_traced, &counters->stories[i]);
+        counters->story = i;
+        enum_run (i, seed, options.is_traced, &counters->stories[i]);
       }
   fflush (stdout);
 }
@@ -120,7 +104,7 @@ print_counters (const struct counters *c, double seconds)
 {
   printf ("seeds %" PRIu64 " in %.1f s, %.0f a second and process\n",
           c->life.seeds, seconds,
-          (double) c->life.seeds / seconds / (double) jobs);
+          (double) c->life.seeds / seconds / (double) options.jobs);
   printf ("lives %" PRIu64 ": orderly stops %" PRIu64
           ", power failures %" PRIu64 ", kills %" PRIu64
           ", of these at the start %" PRIu64 ", refused starts %" PRIu64 "\n",
@@ -166,8 +150,7 @@ print_counters (const struct counters *c, double seconds)
           c->model.diffs, c->model.units_same, c->model.units_different);
 }
 
-/* Returns false if there was none. */
-static bool
+static void
 print_stories (const struct counters *c)
 {
   struct enum_counters sum = { 0, 0 };
@@ -185,7 +168,6 @@ print_stories (const struct counters *c)
   }
   printf ("%-34s %6" PRIu64 " events, %8" PRIu64 " states\n", "all", sum.events,
           sum.states);
-  return sum.states > 0;
 }
 
 static double
@@ -202,35 +184,40 @@ static void
 end_jobs (pid_t *pids, unsigned job, int status,
           const struct counters *counters)
 {
-  uint64_t seed = counters[job].seed;
+  const struct counters *c = &counters[job];
   unsigned i;
 
-  if (WIFSIGNALED (status))
-    fprintf (stderr, "FAILED: seed %" PRIu64 ", point 0: %s\n", seed,
+  if (WIFSIGNALED (status)) { /* else it has said so itself */
+    fprintf (stderr, "FAILED: seed %" PRIu64 ", point 0: %s\n", c->seed,
              strsignal (WTERMSIG (status)));
-  for (i = 0; i < jobs; ++i)
+    fprintf (stderr, "replay: dmsim --seeds %" PRIu64 "%s%s%s --trace\n",
+             c->seed, options.story != NULL ? " --enumerate=" : "",
+             options.story != NULL ? enum_name ((unsigned) c->story) : "",
+             replay);
+  }
+  for (i = 0; i < options.jobs; ++i)
     if (pids[i] > 0)
       (void) kill (pids[i], SIGKILL);
-  fprintf (stderr, "after %" PRIu64 " seeds\n", seed - from + 1);
+  fprintf (stderr, "after %" PRIu64 " seeds\n", c->seed - options.from + 1);
 }
 
 static int
 run_jobs (struct counters *counters)
 {
-  pid_t pids[MAX_JOBS];
+  pid_t pids[OPTIONS_MAX_JOBS];
   int status, result = 0;
   unsigned i;
   pid_t pid;
 
   fflush (stdout);
-  for (i = 0; i < jobs; ++i) {
+  for (i = 0; i < options.jobs; ++i) {
     pids[i] = fork ();
     if (pids[i] == -1) {
       perror ("dmsim: fork");
       exit (1);
     }
     if (pids[i] == 0) {
-      if (story != NULL)
+      if (options.story != NULL)
         run_stories (i, &counters[i]);
       else
         run_seeds (i, &counters[i]);
@@ -249,73 +236,6 @@ run_jobs (struct counters *counters)
   return result;
 }
 
-static void
-usage (void)
-{
-  fprintf (stderr, "usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N] "
-                   "[--trace] [--hashes]\n"
-                   "       dmsim --enumerate[=STORY] [--seeds FROM[..TO]] "
-                   "[--jobs N] [--trace]\n");
-  exit (2);
-}
-
-static void
-parse_seeds (const char *text)
-{
-  char *end;
-
-  from = strtoull (text, &end, 10);
-  to = from + 1;
-  if (end[0] == '.' && end[1] == '.')
-    to = strtoull (end + 2, &end, 10);
-  if (*end != '\0' || to <= from)
-    usage ();
-}
-
-static void
-parse_arguments (int argc, char **argv)
-{
-  static const struct option options[] = {
-    { "seeds", required_argument, NULL, 's' },
-    { "steps", required_argument, NULL, 'n' },
-    { "jobs", required_argument, NULL, 'j' },
-    { "trace", no_argument, NULL, 't' },
-    { "hashes", no_argument, NULL, 'h' },
-    { "enumerate", optional_argument, NULL, 'e' },
-    { NULL, 0, NULL, 0 },
-  };
-  int c;
-
-  while ((c = getopt_long (argc, argv, "", options, NULL)) != -1) {
-    switch (c) {
-    case 's':
-      parse_seeds (optarg);
-      break;
-    case 'n':
-      steps = (unsigned) strtoul (optarg, NULL, 10);
-      break;
-    case 'j':
-      jobs = (unsigned) strtoul (optarg, NULL, 10);
-      break;
-    case 't':
-      is_traced = true;
-      break;
-    case 'h':
-      has_hashes = true;
-      break;
-    case 'e':
-      story = optarg != NULL ? optarg : "";
-      break;
-    default:
-      usage ();
-    }
-  }
-  if (optind < argc || steps == 0 || jobs == 0 || jobs > MAX_JOBS)
-    usage ();
-  if (to == 0)
-    to = story != NULL ? 1 : DEFAULT_SEEDS;
-}
-
 int
 main (int argc, char **argv)
 {
@@ -325,13 +245,15 @@ main (int argc, char **argv)
   unsigned i;
   int r;
 
-  parse_arguments (argc, argv);
-  if (steps != DEFAULT_STEPS) {
-    snprintf (replay, sizeof replay, " --steps %u", steps);
+  options_parse (argc, argv, &options);
+  if (options.steps != OPTIONS_DEFAULT_STEPS) {
+    snprintf (replay, sizeof replay, " --steps %u", options.steps);
     sim_set_replay (replay);
   }
-  if (setenv ("TMPDIR", SIM_ROOT, 1) == -1)
+  if (setenv ("TMPDIR", SIM_ROOT, 1) == -1) {
+    perror ("dmsim: TMPDIR");
     return 1;
+  }
   sim_json_begin ();
 #ifdef M_MMAP_THRESHOLD
   /* Memory of some megabytes comes and goes with each life. */
@@ -340,18 +262,20 @@ main (int argc, char **argv)
 #endif
   if (enum_count () > MAX_STORIES)
     abort ();
-  shared = mmap (NULL, jobs * sizeof *shared, PROT_READ | PROT_WRITE,
+  shared = mmap (NULL, options.jobs * sizeof *shared, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (shared == MAP_FAILED)
+  if (shared == MAP_FAILED) {
+    perror ("dmsim: mmap");
     return 1;
+  }
   r = run_jobs (shared);
   if (r != 0)
     return r;
-  for (i = 0; i < jobs; ++i)
+  for (i = 0; i < options.jobs; ++i)
     add_up (&sum, &shared[i]);
-  if (story != NULL)
-    return print_stories (&sum) ? 0 : 2;
-  if (!is_traced && !has_hashes)
+  if (options.story != NULL)
+    print_stories (&sum);
+  else if (!options.is_traced && !options.has_hashes)
     print_counters (&sum, now_seconds () - began);
   return 0;
 }
