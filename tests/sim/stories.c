@@ -201,6 +201,18 @@ const struct story stories[] = {
       { WRITE, 0, 2 },
       { RESYNC, 0, 0 },
       { FUA, 4, 2 } } },
+  /* Two legs are filled, and one fails at the first part of a region: the
+   * other one gets the rest.
+   */
+  { "leg-fails-while-both-are-filled",
+    PLAN (3, 16, 8),
+    { FILLED (32),
+      { LIFE, DANGER | HIDE_LEG_0 | HIDE_LEG_1, 0 },
+      { FUA, 0, 32 },
+      { LIFE, 0, 0 },
+      { FAIL, SIM_WRITE, 1 },
+      { RESYNC, 0, 0 },
+      { FUA, 4, 2 } } },
   { "leg-fails-while-it-is-copied",
     SMALL_REGIONS (2, 16),
     { FILLED (32),
