@@ -56,6 +56,8 @@ struct manifest_snapshot {
   bool is_read_only;
   enum manifest_snapshot_state state;
   char *reason; /* why it is invalid, or NULL */
+  /* In memory only: it was taken, and it is to be told when nothing is left. */
+  bool is_going;
 };
 
 struct manifest {

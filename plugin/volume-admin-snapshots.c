@@ -109,7 +109,7 @@ abandon_new (struct volume *v, struct new_snapshot *n)
   mutex_unlock (&v->manifest_lock);
   snapshot_close (n->snapshot);
   if (volume_remove_unfinished (v, &why) < 0)
-    log_warning ("%s", why.text); /* the next call, or start, tries again */
+    log_warning ("%s", why.text); /* it is tried again */
 }
 
 /* Open the new snapshot, and make all that putting it into use needs. */
@@ -165,6 +165,14 @@ put_into_use (struct volume *v, struct new_snapshot *n, struct volume_why *why)
   return 0;
 }
 
+/* If not all that was begun could be undone, that is tried again. */
+static void
+tidy_later (struct volume *v)
+{
+  if (volume_find_state (v, SNAPSHOT_CREATING) >= 0)
+    (void) volume_chain_kick (v); /* else the next call, or start, does it */
+}
+
 static int
 create_locked (struct volume *v, const struct volume_snapshot_request *request,
                enum manifest_snapshot_state state, unsigned *index,
@@ -175,8 +183,10 @@ create_locked (struct volume *v, const struct volume_snapshot_request *request,
 
   if (r == 0)
     r = volume_make_snapshot (v, request, &n.index, why);
-  if (r < 0)
+  if (r < 0) {
+    tidy_later (v);
     return r;
+  }
   r = prepare_new (v, &n);
   if (r < 0)
     volume_why (why, r, "snapshot %s: cannot be put into use: %s",
@@ -185,6 +195,7 @@ create_locked (struct volume *v, const struct volume_snapshot_request *request,
     r = volume_publish_snapshot (v, n.index, state, why);
   if (r < 0) {
     abandon_new (v, &n);
+    tidy_later (v);
     return r;
   }
   *index = n.index;

@@ -27,7 +27,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "bits.h"
 #include "clock.h"
@@ -143,12 +142,8 @@ unlink_snapshot (struct volume *v, unsigned index)
 static int
 finish_removal (struct volume *v, unsigned index, struct volume_why *why)
 {
-  char name[SNAPSHOT_NAME_MAX + 1];
   int r;
 
-  mutex_lock (&v->manifest_lock);
-  (void) snprintf (name, sizeof name, "%s", v->records->snapshots[index].name);
-  mutex_unlock (&v->manifest_lock);
   if (v->snapshots[index] != NULL) {
     r = unlink_snapshot (v, index);
     if (r < 0)
@@ -158,10 +153,10 @@ finish_removal (struct volume *v, unsigned index, struct volume_why *why)
   r = volume_set_record_state (v, index, SNAPSHOT_CREATING, NULL);
   if (r < 0)
     return volume_why_not_saved (v, v->records->snapshots[index].name, r, why);
-  r = volume_remove_unfinished (v, why);
-  if (r == 0)
-    volume_note_snapshot (v, EVENT_SNAPSHOT_GONE, name, NULL);
-  return r;
+  mutex_lock (&v->manifest_lock);
+  v->records->snapshots[index].is_going = true;
+  mutex_unlock (&v->manifest_lock);
+  return volume_remove_unfinished (v, why);
 }
 
 /*----- the worker ------------------------------------------------------*/
@@ -253,6 +248,21 @@ work_on_merge (struct volume *v, struct volume_why *why)
   return r < 0 ? r : 1;
 }
 
+/* What is left of one that has gone, whose store could not be removed, or of
+ * one that could not be taken.  Returns as above.
+ */
+static int
+work_on_unfinished (struct volume *v, struct volume_why *why)
+{
+  int r;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
+  if (volume_find_state (v, SNAPSHOT_CREATING) < 0)
+    return 0;
+  r = volume_remove_unfinished (v, why);
+  return r < 0 ? r : 1;
+}
+
 static int
 work_on_records (struct volume *v, struct volume_why *why)
 {
@@ -275,6 +285,7 @@ work (struct volume *v, struct volume_why *why)
     work_on_records,
     work_on_merge,
     work_on_removal,
+    work_on_unfinished,
   };
   struct volume_why second;
   unsigned i;
@@ -360,7 +371,8 @@ int
 volume_resume_snapshots (struct volume *v)
 {
   return volume_find_state (v, SNAPSHOT_REMOVING) >= 0 ||
-             volume_find_state (v, SNAPSHOT_MERGING) >= 0
+             volume_find_state (v, SNAPSHOT_MERGING) >= 0 ||
+             volume_find_state (v, SNAPSHOT_CREATING) >= 0
            ? volume_chain_kick (v)
            : 0;
 }

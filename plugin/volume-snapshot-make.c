@@ -4,8 +4,8 @@
  * A snapshot is made in three durable steps: the manifest says that it is
  * being created; the store is made; the manifest says that it is valid.  It
  * goes in three: the manifest says that its store is worth nothing; the store
- * is removed; the manifest forgets it.  What a crash leaves in between is
- * removed at the next start, or by the next call.
+ * is removed; the manifest forgets it.  What a crash, or a step that failed,
+ * leaves in between is removed in the background, or by the next call.
  *
  * Without a folder the records are in memory only, and the same steps write
  * nothing; the store is a temporary file, which comes and goes with the
@@ -477,13 +477,19 @@ remove_store (struct volume *v, const struct manifest_snapshot *s,
 static int
 remove_record (struct volume *v, unsigned index, struct volume_why *why)
 {
-  int r = remove_store (v, &v->records->snapshots[index], why);
+  struct manifest_snapshot *record = &v->records->snapshots[index];
+  char name[SNAPSHOT_NAME_MAX + 1];
+  bool is_going = record->is_going;
+  int r = remove_store (v, record, why);
 
   if (r < 0)
     return r;
+  (void) snprintf (name, sizeof name, "%s", record->name);
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
   forget_record (v, index);
   r = volume_save_records (v);
+  if (is_going) /* whatever the save says: the name is free */
+    volume_note_snapshot (v, EVENT_SNAPSHOT_GONE, name, NULL);
   if (r == 0)
     return 0;
   /* It is there on disk, without a store: that will be removed again. */

@@ -423,6 +423,8 @@ fail_step (int k)
   has_failed = calls_seen > k;
   watch_calls (-1);
   ck_assert (r == 0 || why.text[0] != '\0');
+  if (r == 0)
+    expect_gone (&t, "new");
   expect_pattern (t.device, r == 0 ? 2 : 3, 0, 100);
   if (r < 0) {
     put_pattern (t.device, 4, 0, 50);

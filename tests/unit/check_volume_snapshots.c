@@ -522,11 +522,11 @@ END_TEST
 
 enum verb { CREATE, RENAME, REMOVE };
 
-/* Do VERB while the K-th change of the folder fails.  Returns false if there
- * are not so many.
+/* Do VERB while the K-th change of the folder fails, and COUNT - 1 after it.
+ * Returns false if there are not so many.
  */
 static bool
-fail_step (enum verb verb, int k)
+fail_step (enum verb verb, int k, int count)
 {
   const struct volume_snapshot_request request = { .name = "b" };
   struct volume_why why = { "" };
@@ -541,6 +541,7 @@ fail_step (enum verb verb, int k)
   put_pattern (t.device, 2, 0, 50);
   take_snapshot (&t, "c");
   put_pattern (t.device, 3, 0, 30);
+  failing_count = count;
   watch_calls (k);
   if (verb == CREATE)
     r = volume_snapshot_create (t.volume, &request, &why);
@@ -552,8 +553,13 @@ fail_step (enum verb verb, int k)
     wait_for_background (&t);
   has_failed = calls_seen > k;
   watch_calls (-1);
+  failing_count = 1;
   ck_assert_int_le (r, 0);
   ck_assert (r == 0 || why.text[0] != '\0');
+  if (verb == REMOVE && r == 0)
+    expect_gone (&t, "c");
+  if (verb == CREATE && r < 0)
+    expect_gone (&t, "b");
   put_pattern (t.device, 4, 0, 60);
   d = open_device (&t, "a");
   expect_pattern (d, 1, 0, 100);
@@ -587,10 +593,21 @@ START_TEST (every_step_may_fail)
   int k;
 
   for (verb = CREATE; verb <= REMOVE; ++verb) {
-    for (k = 0; fail_step (verb, k); ++k)
+    for (k = 0; fail_step (verb, k, 1); ++k)
       ck_assert_int_lt (k, 40);
     ck_assert_int_gt (k, 3);
   }
+}
+END_TEST
+
+/* Nor can what was begun be undone at once. */
+START_TEST (a_step_and_its_undoing_may_fail)
+{
+  int k;
+
+  for (k = 0; fail_step (CREATE, k, 2); ++k)
+    ck_assert_int_lt (k, 40);
+  ck_assert_int_gt (k, 3);
 }
 END_TEST
 
@@ -609,6 +626,7 @@ main (void)
     the_list_tells_all,
     a_store_that_fills_is_told,
     every_step_may_fail,
+    a_step_and_its_undoing_may_fail,
     NULL,
   };
 

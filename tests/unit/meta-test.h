@@ -25,8 +25,9 @@ static pthread_mutex_t calls_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
 static char calls_text[1024];
 
-/* This call fails, counted from 0; none: -1. */
+/* This call fails, counted from 0, and some after it; none: -1. */
 static int failing_call = -1;
+static int failing_count = 1;
 static int calls_seen;
 
 /* Is called first whenever a file is renamed, if it is not NULL. */
@@ -62,7 +63,9 @@ note_call (const char *text)
   n = strlen (calls_text);
   (void) snprintf (calls_text + n, sizeof calls_text - n, "%s%s",
                    n > 0 ? ", " : "", text);
-  fails = calls_seen++ == failing_call;
+  fails = failing_call >= 0 && calls_seen >= failing_call &&
+          calls_seen < failing_call + failing_count;
+  calls_seen++;
   (void) pthread_cond_broadcast (&called);
   (void) pthread_mutex_unlock (&calls_lock);
   if (fails)

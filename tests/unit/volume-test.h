@@ -10,6 +10,7 @@
 #include "config.h"
 #include "meta-test.h"
 #include "volume-admin-snapshots.h"
+#include "volume-jobs.h"
 #include "volume-status.h"
 #include "volume.h"
 
@@ -177,6 +178,28 @@ wait_for_background (struct volume_test *t)
   ck_assert_int_eq (volume_snapshots_wait (t->volume,
                                            clock_now_ns () + MINUTE_NS),
                     0);
+}
+
+/* Nothing is left of what was done to snapshot NAME in the background. */
+static inline void
+expect_gone (struct volume_test *t, const char *name)
+{
+  struct volume_status status;
+  struct volume_job *jobs;
+  char store[SNAPSHOT_NAME_MAX + 8];
+  unsigned count, i;
+
+  wait_for_background (t);
+  ck_assert_int_eq (volume_get_jobs (t->volume, &jobs, &count), 0);
+  for (i = 0; i < count; ++i)
+    ck_assert_str_ne (jobs[i].name, name);
+  free (jobs);
+  ck_assert_int_eq (volume_get_status (t->volume, &status), 0);
+  for (i = 0; i < status.snapshot_count; ++i)
+    ck_assert_str_ne (status.snapshots[i].name, name);
+  volume_status_free (&status);
+  (void) snprintf (store, sizeof store, "%s.cow", name);
+  ck_assert (!file_exists (&t->meta, store));
 }
 
 #endif /* DM_VOLUME_TEST_H */
