@@ -454,6 +454,19 @@ find_alignment (struct bdev_file *f)
   return 0;
 }
 
+/* Has FD been opened for what FLAGS want to do with it? */
+static int
+check_access (int fd, unsigned flags)
+{
+  int fl = fcntl (fd, F_GETFL), mode = fl & O_ACCMODE;
+
+  if (fl == -1)
+    return -errno;
+  if (mode == O_RDWR || (mode == O_RDONLY && (flags & BDEV_OPEN_READ_ONLY)))
+    return 0;
+  return -EBADF;
+}
+
 static int
 change_flags (int fd, int set, int clear)
 {
@@ -464,10 +477,15 @@ change_flags (int fd, int set, int clear)
   return 0;
 }
 
+/* Flags of a descriptor that a device must not have.  With O_APPEND Linux
+ * writes at the end, wherever it is told to.
+ */
+#define BAD_FLAGS (O_NONBLOCK | O_APPEND)
+
 static int
 make_direct (struct bdev_file *f)
 {
-  int r = change_flags (f->fd, O_DIRECT, O_NONBLOCK);
+  int r = change_flags (f->fd, O_DIRECT, BAD_FLAGS);
 
   if (r < 0)
     return r == -EINVAL ? -EOPNOTSUPP : r;
@@ -496,7 +514,7 @@ set_direct (struct bdev_file *f, unsigned flags)
       return r;
     f->block_bytes = SECTOR_SIZE; /* it was not asked for */
   }
-  return change_flags (f->fd, 0, O_DIRECT | O_NONBLOCK);
+  return change_flags (f->fd, 0, O_DIRECT | BAD_FLAGS);
 }
 
 /* Make the device, with bdev-blocks.c in front if its blocks are large.  On
@@ -546,6 +564,8 @@ bdev_open_fd (int fd, const char *name, unsigned flags,
   if (f->name == NULL)
     goto err_free_file;
   r = examine (f);
+  if (r == 0)
+    r = check_access (fd, flags);
   if (r == 0 && (flags & BDEV_OPEN_EXCLUSIVE))
     r = lock_file (fd, (flags & BDEV_OPEN_READ_ONLY) != 0);
   if (r == 0)

@@ -273,9 +273,11 @@ bool bdev_spec_is_uri (const char *spec);
 
 /* The same for a descriptor that is already open, called NAME in
  * messages.  On success the device owns FD and closes it; on failure FD is
- * still the caller's, but O_DIRECT and O_NONBLOCK may have changed, and a
- * lock that was taken is held until it is closed.  A disk is not kept from
- * being mounted.
+ * still the caller's, but O_DIRECT, O_NONBLOCK and O_APPEND may have changed,
+ * and a lock that was taken is held until it is closed.  A disk is not kept
+ * from being mounted.
+ * Errors: also -EBADF if FD was not opened for reading or, without
+ * BDEV_OPEN_READ_ONLY, for writing.
  */
 int bdev_open_fd (int fd, const char *name, unsigned flags,
                   struct block_device **bdev);
