@@ -71,8 +71,10 @@ sync_file (void *arg)
 {
   struct bdev_file *f = arg;
 
-  if (fdatasync (f->fd) == -1)
-    return -errno;
+  /* Interrupted, it has not told of any loss yet. */
+  while (fdatasync (f->fd) == -1)
+    if (errno != EINTR)
+      return -errno;
   return check_length (f);
 }
 

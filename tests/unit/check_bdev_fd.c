@@ -1,7 +1,7 @@
 /* Unit tests of files over descriptors that were already open.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * fdatasync is led here by the linker, so that it can fail.
+ * fdatasync is led here by the linker, so that it can be interrupted or fail.
  */
 
 #include <config.h>
@@ -135,6 +135,26 @@ END_TEST
 
 /*----- flushes ---------------------------------------------------------*/
 
+/* As file systems in user space do it when a signal comes. */
+START_TEST (a_flush_that_is_interrupted_is_begun_again)
+{
+  struct block_device *bdev;
+  char data[SECTOR_SIZE] = "";
+
+  setup ();
+  ck_assert_int_eq (bdev_open_fd (open_file (O_RDWR), "file", 0, &bdev), 0);
+  sync_errno = EINTR;
+  sync_fails = 3;
+  ck_assert_int_eq (bdev_flush (bdev), 0);
+  ck_assert_uint_eq (sync_calls, 4);
+  sync_fails = 1;
+  ck_assert_int_eq (write_at (bdev, 0, 1, data, BDEV_FUA), 0);
+  ck_assert_uint_eq (sync_calls, 6);
+  bdev_close (bdev);
+  teardown ();
+}
+END_TEST
+
 /* The kernel tells once, and says yes when it is asked again. */
 START_TEST (a_flush_that_has_failed_fails_for_good)
 {
@@ -166,6 +186,7 @@ main (void)
   const TTest *const tests[] = {
     what_was_opened_to_append_is_written_in_place,
     what_was_opened_for_less_is_refused,
+    a_flush_that_is_interrupted_is_begun_again,
     a_flush_that_has_failed_fails_for_good,
     NULL,
   };
