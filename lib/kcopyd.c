@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "bits.h"
+#include "checked-math.h"
 #include "dm-io-floor.h"
 #include "kcopyd-here.h"
 #include "kcopyd-impl.h"
@@ -41,6 +42,31 @@ check_spec (const struct job_spec *spec, unsigned known_flags)
   return 0;
 }
 
+static bool
+is_on_its_device (const struct io_region *where)
+{
+  return range_is_inside (where->sector, where->count,
+                          bdev_sectors (where->bdev));
+}
+
+/* Is there nothing that any part of JOB could do?  That of a job whose source,
+ * or one of whose destinations, is all on its device, is bounded by that.
+ */
+static bool
+is_hopeless (const struct kcopyd_job *job)
+{
+  unsigned i;
+
+  if (job->from.count == 0)
+    return false;
+  if (job->from.bdev != NULL)
+    return !is_on_its_device (&job->from);
+  for (i = 0; i < job->num_dests; ++i)
+    if (is_on_its_device (&job->dests[i]))
+      return false;
+  return true;
+}
+
 static void
 fill_job (struct kcopyd_job *job, const struct job_spec *spec)
 {
@@ -54,7 +80,7 @@ fill_job (struct kcopyd_job *job, const struct job_spec *spec)
     job->floor = MAX_OF (job->floor, dm_io_floor_of (&job->dests[i]));
   }
   job->flags = spec->flags;
-  if (job_has_flag (job, KCOPYD_WRITE_SEQ))
+  if (job_has_flag (job, KCOPYD_WRITE_SEQ) || is_hopeless (job))
     job->flags &= ~(1U << KCOPYD_IGNORE_ERROR);
   job->fn = spec->fn;
   job->context = spec->context;

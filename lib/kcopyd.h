@@ -128,7 +128,8 @@ int kcopyd_client_progress (struct kcopyd_client *kc,
 /* Flags of a job, as bit numbers: 1U << KCOPYD_IGNORE_ERROR. */
 
 /* Go on with the rest after an error; the part that could not be read is
- * not written.
+ * not written.  A job of which nothing can be done, because its source, or
+ * each io_region to be zeroed, is not all on its device, ends all the same.
  */
 #define KCOPYD_IGNORE_ERROR 1
 

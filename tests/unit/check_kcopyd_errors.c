@@ -244,6 +244,39 @@ START_TEST (regions_outside_their_devices)
 }
 END_TEST
 
+/* A count that no device has would be gone through part by part for years, if
+ * errors are ignored.
+ */
+START_TEST (counts_beyond_all_devices_end_soon)
+{
+  static const sector_t counts[] = { 5001, (sector_t) 1 << 63, UINT64_MAX };
+  unsigned i, is_zero;
+
+  for (is_zero = 0; is_zero < 2; ++is_zero)
+    for (i = 0; i < ARRAY_COUNT (counts); ++i) {
+      struct kcopyd_progress p;
+      struct copy c;
+
+      setup (2, 5000);
+      copy_init (&c, small_client (16, 4), NULL);
+      if (is_zero)
+        start_zero (&c, 2, 0, counts[i], IGNORE);
+      else
+        start_job (&c, 2, 0, counts[i], IGNORE);
+      event_count_wait (&c.done, 1);
+      p = progress_of (c.kc);
+      ck_assert_uint_le (p.read_errors + p.write_errors, 2 * 4);
+      ck_assert_uint_eq (p.sectors_done, counts[i]);
+      finish (&c);
+      ck_assert_int_eq (c.read_err != 0, !is_zero);
+      ck_assert_uint_eq (c.write_err, is_zero ? 3 : 0);
+      ck_assert (is_untouched (1, 0, 5000));
+      ck_assert (is_untouched (2, 0, 5000));
+      teardown ();
+    }
+}
+END_TEST
+
 int
 main (void)
 {
@@ -255,6 +288,7 @@ main (void)
     errors_add_up,
     every_set_of_destinations_fails,
     regions_outside_their_devices,
+    counts_beyond_all_devices_end_soon,
     NULL,
   };
 
