@@ -158,6 +158,7 @@ dm_io_get (unsigned int num_pages)
 void
 dm_io_put (unsigned int num_pages)
 {
+  assert (!io_threads_is_self ()); /* it might wait for its own end */
   mutex_lock (&reserve_lock);
   assert (num_pages > 0 && num_pages <= reserved_pages);
   reserved_pages -= num_pages;

@@ -289,6 +289,7 @@ kcopyd_client_destroy (struct kcopyd_client *kc)
   if (kc == NULL)
     return;
   assert (!thread_is_self (&kc->thread));
+  assert (!io_threads_is_self ()); /* the jobs, and the end, need those */
 
   mutex_lock (&kc->lock);
   while (unfinished_jobs (kc) > 0)

@@ -4,6 +4,10 @@
 
 #include <config.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "kcopyd-test.h"
 
 /*----- callbacks -------------------------------------------------------*/
@@ -329,6 +333,88 @@ START_TEST (destroy_waits_for_prepared_callbacks)
 }
 END_TEST
 
+/*----- what would wait for itself --------------------------------------*/
+
+enum waiting_for_itself {
+  DESTROY_IN_ITS_CALLBACK,
+  DESTROY_IN_A_CALLBACK_OF_DM_IO,
+  PUT_IN_A_CALLBACK_OF_DM_IO,
+  WAYS_TO_WAIT
+};
+
+static void
+destroy_in_copy (int read_err, unsigned write_err, void *context)
+{
+  (void) read_err;
+  (void) write_err;
+  kcopyd_client_destroy (context);
+}
+
+static void
+destroy_in_read (unsigned long error, void *context)
+{
+  (void) error;
+  kcopyd_client_destroy (context);
+  _exit (0);
+}
+
+static void
+put_in_read (unsigned long error, void *context)
+{
+  (void) error;
+  (void) context;
+  dm_io_put (1);
+  _exit (0);
+}
+
+static void
+wait_for_itself (enum waiting_for_itself how)
+{
+  struct io_region none = region (0, 0, 0);
+  struct kcopyd_client *kc;
+
+  must (kcopyd_client_create (1, &kc) == 0);
+  must (dm_io_get (2) == 0);
+  switch (how) {
+  case DESTROY_IN_ITS_CALLBACK:
+    kcopyd_do_callback (kcopyd_prepare_callback (kc, destroy_in_copy, kc), 0,
+                        0);
+    break;
+  case DESTROY_IN_A_CALLBACK_OF_DM_IO:
+    must (dm_io_async_vm (1, &none, DM_IO_READ, NULL, destroy_in_read, kc) ==
+          0);
+    break;
+  default:
+    must (dm_io_async_vm (1, &none, DM_IO_READ, NULL, put_in_read, kc) == 0);
+    break;
+  }
+  for (;;)
+    (void) pause ();
+}
+
+/* Also where it would have gone well this time, because others have the
+ * threads, too.
+ */
+START_TEST (what_would_wait_for_itself_is_noticed)
+{
+  enum waiting_for_itself how;
+
+  for (how = 0; how < WAYS_TO_WAIT; ++how) {
+    pid_t child = fork ();
+    int status;
+
+    ck_assert_int_ge (child, 0);
+    if (child == 0) {
+      setup (0, 8);
+      wait_for_itself (how);
+    }
+    ck_assert_int_eq (waitpid (child, &status, 0), child);
+    if (!WIFSIGNALED (status) || WTERMSIG (status) != SIGABRT)
+      ck_abort_msg ("way %d: status %d", how, status);
+  }
+}
+END_TEST
+
 int
 main (void)
 {
@@ -340,6 +426,7 @@ main (void)
     a_slow_callback_delays_callbacks_only,
     prepared_callbacks_are_called,
     destroy_waits_for_prepared_callbacks,
+    what_would_wait_for_itself_is_noticed,
     NULL,
   };
 
