@@ -371,14 +371,28 @@ own_lane (const struct lane *lanes, unsigned count, int rw)
   return count;
 }
 
-/* Is there another lane behind I that is to be begun?  Or else nothing to be
- * done before what was begun is waited for?  OWN: as own_lane says.
+static bool
+is_remote (const struct lane *lane)
+{
+  struct bdev_limits limits;
+
+  bdev_get_limits (lane->where->bdev, &limits);
+  return limits.is_remote;
+}
+
+/* Is there another lane behind I that is to be begun, and is submitted with it?
+ * Remote ones are not, with those on a ring.  Or else nothing to be done before
+ * what was begun is waited for?  OWN: as own_lane says.
  */
 static bool
 may_be_late (const struct lane *lanes, unsigned count, unsigned i, unsigned own)
 {
+  bool i_is_remote = is_remote (&lanes[i]);
+
   for (++i; i < count; ++i)
-    if (i != own && lanes[i].has_more && bdev_can_begin (lanes[i].where->bdev))
+    if (i != own && lanes[i].has_more &&
+        bdev_can_begin (lanes[i].where->bdev) &&
+        is_remote (&lanes[i]) == i_is_remote)
       return true;
   return own == count && !is_any_to_block (lanes, count);
 }
