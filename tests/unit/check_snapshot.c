@@ -7,7 +7,7 @@
 #include "fault-alloc.h"
 #include "snapshot-test.h"
 
-/*----- writing to snapshots -------------------------------------------*/
+/*----- writing to snapshots --------------------------------------------*/
 
 START_TEST (a_snapshot_can_be_written)
 {
@@ -215,7 +215,7 @@ START_TEST (status_tells_what_is_used)
 }
 END_TEST
 
-/*----- opening --------------------------------------------------------*/
+/*----- opening ---------------------------------------------------------*/
 
 /* What the snapshot of a closed rig is opened with. */
 struct open_disks {

@@ -6,7 +6,7 @@
 
 #include "snapshot-test.h"
 
-/*----- the order of things --------------------------------------------*/
+/*----- the order of things ---------------------------------------------*/
 
 START_TEST (copy_flush_record_and_only_then_the_write)
 {
@@ -154,7 +154,7 @@ START_TEST (a_crash_leaves_snapshots_as_they_were)
 }
 END_TEST
 
-/*----- several at once ------------------------------------------------*/
+/*----- several at once -------------------------------------------------*/
 
 static void
 start_write (struct call *c, struct target *t, sector_t sector)

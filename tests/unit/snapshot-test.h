@@ -17,7 +17,7 @@
 #define MAX_SNAPSHOTS 4
 #define KCOPYD_PAGES 64
 
-/*----- a volume with snapshots ----------------------------------------*/
+/*----- a volume with snapshots -----------------------------------------*/
 
 struct rig_snapshot {
   struct fault_bdev *disk;
@@ -240,7 +240,7 @@ target_of (struct rig *rig, unsigned i)
   return snapshot_target (rig->snapshots[i].snapshot);
 }
 
-/*----- what is in it --------------------------------------------------*/
+/*----- what is in it ---------------------------------------------------*/
 
 static inline int
 write_pattern (struct target *t, uint64_t seed, sector_t sector, sector_t count)
