@@ -4,45 +4,9 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "volume-test.h"
-
-static int
-roll_back (struct volume_test *t, const char *name, unsigned flags,
-           struct volume_why *why)
-{
-  why->text[0] = '\0';
-  return volume_snapshot_rollback (t->volume, name, flags, why);
-}
-
-static const char *
-state_of (struct volume_test *t, const char *name)
-{
-  struct volume_status status;
-  const char *state = "none";
-  unsigned i;
-
-  ck_assert_int_eq (volume_get_status (t->volume, &status), 0);
-  for (i = 0; i < status.snapshot_count; ++i)
-    if (strcmp (status.snapshots[i].name, name) == 0)
-      state = status.snapshots[i].state; /* a constant */
-  volume_status_free (&status);
-  return state;
-}
-
-static void
-expect_snapshot (struct volume_test *t, const char *name, uint64_t seed,
-                 sector_t sector, sector_t count)
-{
-  struct volume_device *d = open_device (t, name);
-
-  expect_pattern (d, seed, sector, count);
-  volume_device_close (d);
-}
 
 /* What a crash at this moment would leave of the folder and the legs; and put
  * that there again.
@@ -111,13 +75,12 @@ roll_back_a_chain (bool restarts)
       expect_snapshot (&t, "newer", 1, 650, 300);
     }
     if (restarts) {
-      volume_test_stop (&t);
-      volume_test_start (&t, NULL);
+      volume_test_restart (&t);
     }
   }
   wait_for_background (&t);
   ck_assert (!file_exists (&t.meta, "new.cow"));
-  ck_assert_str_eq (state_of (&t, "new"), "none");
+  ck_assert_str_eq (snapshot_state (&t, "new"), "none");
   expect_pattern (t.device, 2, 320, 280);
   expect_snapshot (&t, "old", 1, 0, VOLUME_SECTORS);
   /* And once more, to what is the newest now. */
@@ -312,7 +275,7 @@ START_TEST (a_merge_cannot_be_given_up)
   take_snapshot (&t, "a");
   put_pattern (t.device, 2, 0, 8);
   roll_back_and_hold (&t, &holder);
-  ck_assert_str_eq (state_of (&t, "a"), "merging");
+  ck_assert_str_eq (snapshot_state (&t, "a"), "merging");
   ck_assert_int_eq (roll_back (&t, "a", 0, &why), 1);
   ck_assert_int_eq (volume_snapshot_remove (t.volume, "a", 0, &why), -EBUSY);
   ck_assert_int_eq (volume_snapshot_rename (t.volume, "a", "c", &why), -EBUSY);
@@ -320,7 +283,7 @@ START_TEST (a_merge_cannot_be_given_up)
   expect_pattern (t.device, 1, 0, 8);
   range_lock_release (holder.lock, &holder.hold);
   wait_for_background (&t);
-  ck_assert_str_eq (state_of (&t, "a"), "none");
+  ck_assert_str_eq (snapshot_state (&t, "a"), "none");
 
   /* Neither at the next start. */
   take_snapshot (&t, "a");
@@ -335,7 +298,7 @@ START_TEST (a_merge_cannot_be_given_up)
   volume_test_start (&t, NULL);
   wait_for_background (&t);
   expect_pattern (t.device, 1, 0, 8);
-  ck_assert_str_eq (state_of (&t, "a"), "none");
+  ck_assert_str_eq (snapshot_state (&t, "a"), "none");
   volume_test_destroy (&t);
 }
 END_TEST
@@ -398,8 +361,8 @@ END_TEST
 
 /*----- what fails ------------------------------------------------------*/
 
-/* The K-th change of the folder fails, and COUNT - 1 after it: it is rolled
- * back, or it is not; and that stays.  Returns false if there are not so many.
+/* The K-th change of the folder fails: it is rolled back, or it is not; and
+ * that stays.  Returns false if there are not so many.
  */
 static bool
 fail_step (int k)
@@ -431,8 +394,7 @@ fail_step (int k)
     expect_snapshot (&t, "new", 2, 0, 100);
   }
   expect_snapshot (&t, "old", 1, 0, 100);
-  volume_test_stop (&t);
-  volume_test_start (&t, NULL);
+  volume_test_restart (&t);
   expect_pattern (t.device, r == 0 ? 2 : 4, 0, 50);
   expect_pattern (t.device, r == 0 ? 2 : 3, 50, 50);
   expect_snapshot (&t, "old", 1, 0, 100);
@@ -480,7 +442,7 @@ roll_back_past_one_that_goes (void)
   wait_for_calls (4);
   r = roll_back (&t, "old", 0, &why);
   if (r == 0)
-    ck_assert_str_eq (state_of (&t, "new"), "none");
+    ck_assert_str_eq (snapshot_state (&t, "new"), "none");
   else {
     ck_assert_int_eq (r, -EBUSY);
     ck_assert_ptr_nonnull (strstr (why.text, "new is newer"));
@@ -489,8 +451,7 @@ roll_back_past_one_that_goes (void)
   }
   watch_calls (-1);
   wait_for_background (&t);
-  volume_test_stop (&t);
-  volume_test_start (&t, NULL);
+  volume_test_restart (&t);
   expect_pattern (t.device, 1, 0, 100);
   expect_snapshot (&t, "oldest", 1, 0, 100);
   volume_test_destroy (&t);
@@ -505,269 +466,6 @@ START_TEST (what_goes_is_gone_first)
 }
 END_TEST
 
-/*----- to an older one -------------------------------------------------*/
-
-/* s0 .. s4 are patterns 10 .. 14 somewhere, over all of pattern 10. */
-#define AGES 5
-
-static void
-make_ages (struct volume_test *t)
-{
-  static const uint64_t chunks[AGES] = { 4096, 65536, 8192, 4096, 16384 };
-  char name[8];
-  unsigned i;
-
-  for (i = 0; i < AGES; ++i) {
-    struct volume_snapshot_request request = { .name = name,
-                                               .chunk_bytes = chunks[i] };
-    struct volume_why why;
-
-    put_pattern (t->device, 10 + i, i == 0 ? 0 : i * 50,
-                 i == 0 ? VOLUME_SECTORS : 333);
-    (void) snprintf (name, sizeof name, "s%u", i);
-    ck_assert_int_eq (volume_snapshot_create (t->volume, &request, &why), 0);
-  }
-  put_pattern (t->device, 15, 7, 90);
-}
-
-/* Device D shows what the volume was at age K. */
-static void
-expect_age (struct volume_device *d, unsigned k)
-{
-  sector_t s;
-
-  for (s = 0; s < VOLUME_SECTORS; ++s) {
-    unsigned i = k;
-
-    while (i > 0 && (s < i * 50 || s >= i * 50 + 333))
-      i--;
-    expect_pattern (d, 10 + i, s, 1);
-  }
-}
-
-static void
-expect_ages (struct volume_test *t)
-{
-  char name[8];
-  unsigned k;
-
-  for (k = 0; k < AGES; ++k) {
-    struct volume_device *d;
-
-    (void) snprintf (name, sizeof name, "s%u", k);
-    d = open_device (t, name);
-    expect_age (d, k);
-    volume_device_close (d);
-  }
-}
-
-static void
-roll_back_to_age (unsigned k, bool restarts)
-{
-  struct volume_why why;
-  struct volume_test t;
-  char name[8];
-
-  volume_test_create (&t);
-  make_ages (&t);
-  (void) snprintf (name, sizeof name, "s%u", k);
-  ck_assert_msg (roll_back (&t, name, 0, &why) == 0, "%s", why.text);
-  expect_age (t.device, k);
-  expect_ages (&t);
-  put_pattern (t.device, 20, 100, 100);
-  if (restarts) {
-    volume_test_stop (&t);
-    volume_test_start (&t, NULL);
-  }
-  expect_pattern (t.device, 20, 100, 100);
-  wait_for_background (&t);
-  expect_pattern (t.device, 20, 100, 100);
-  expect_ages (&t);
-  ck_assert (!file_exists (&t.meta, "roll-back-1.cow"));
-  /* And to others, back and forth. */
-  ck_assert_int_eq (roll_back (&t, "s0", 0, &why), 0);
-  expect_age (t.device, 0);
-  wait_for_background (&t);
-  ck_assert_int_eq (roll_back (&t, "s3", 0, &why), 0);
-  wait_for_background (&t);
-  expect_age (t.device, 3);
-  expect_ages (&t);
-  put_pattern (t.device, 21, 0, VOLUME_SECTORS);
-  expect_ages (&t);
-  volume_test_destroy (&t);
-}
-
-START_TEST (an_older_one_and_all_others_stay)
-{
-  unsigned k;
-
-  for (k = 0; k + 1 < AGES; ++k) {
-    roll_back_to_age (k, false);
-    roll_back_to_age (k, true);
-  }
-}
-END_TEST
-
-/* There are no files but those of the ages and what every volume has. */
-static void
-expect_nothing_staged (struct volume_test *t)
-{
-  struct volume_status status;
-
-  wait_for_background (t);
-  ck_assert_int_eq (volume_get_status (t->volume, &status), 0);
-  ck_assert_uint_eq (status.snapshot_count, AGES);
-  volume_status_free (&status);
-  ck_assert (!file_exists (&t->meta, "roll-back-1.cow"));
-}
-
-/* Call number K of the folder fails.  Returns false if there was none. */
-static bool
-fail_older_step (int k)
-{
-  struct volume_why why;
-  struct volume_test t;
-  bool has_failed;
-  int r;
-
-  volume_test_create (&t);
-  make_ages (&t);
-  watch_calls (k);
-  r = roll_back (&t, "s1", 0, &why);
-  has_failed = calls_seen > k;
-  watch_calls (-1);
-  if (r < 0)
-    expect_pattern (t.device, 15, 7, 90);
-  else
-    expect_age (t.device, 1);
-  expect_ages (&t);
-  wait_for_background (&t);
-  if (r < 0) {
-    expect_pattern (t.device, 15, 7, 90);
-    expect_nothing_staged (&t);
-    ck_assert_msg (roll_back (&t, "s1", 0, &why) == 0, "%s", why.text);
-  }
-  expect_age (t.device, 1);
-  expect_ages (&t);
-  volume_test_stop (&t);
-  volume_test_start (&t, NULL);
-  expect_age (t.device, 1);
-  expect_ages (&t);
-  expect_nothing_staged (&t);
-  volume_test_destroy (&t);
-  return has_failed;
-}
-
-START_TEST (every_step_to_an_older_one_may_fail)
-{
-  int k;
-
-  for (k = 0; fail_older_step (k); ++k)
-    ck_assert_int_lt (k, 60);
-  ck_assert_int_gt (k, 8);
-}
-END_TEST
-
-START_TEST (none_is_lost_for_want_of_room)
-{
-  struct volume_snapshot_request request = { .name = "small",
-                                             .chunk_bytes = 4096,
-                                             .cow_bytes = 20 * 4096 };
-  struct volume_why why;
-  struct volume_test t;
-  struct volume_device *d;
-
-  volume_test_create (&t);
-  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
-  take_snapshot (&t, "old");
-  put_pattern (t.device, 2, 0, 40 * CHUNK_SECTORS);
-  ck_assert_int_eq (volume_snapshot_create (t.volume, &request, &why), 0);
-  ck_assert_int_eq (roll_back (&t, "old", 0, &why), -ENOSPC);
-  ck_assert_ptr_nonnull (strstr (why.text, "small must keep"));
-  ck_assert_str_eq (state_of (&t, "small"), "valid");
-  expect_pattern (t.device, 2, 0, 40 * CHUNK_SECTORS);
-  /* Its room was not used up in vain. */
-  put_pattern (t.device, 3, 0, 16 * CHUNK_SECTORS);
-  d = open_device (&t, "small");
-  expect_pattern (d, 2, 0, 40 * CHUNK_SECTORS);
-  volume_device_close (d);
-  remove_snapshot (&t, "small", 0);
-  wait_for_background (&t);
-  ck_assert_int_eq (roll_back (&t, "old", 0, &why), 0);
-  expect_pattern (t.device, 1, 0, VOLUME_SECTORS);
-  volume_test_destroy (&t);
-}
-END_TEST
-
-/* Who writes to the snapshot meanwhile: a number to two sectors far apart, one
- * after the other.
- */
-struct numberer {
-  struct volume_device *device;
-  atomic_bool must_stop;
-  atomic_uint rounds;
-  struct thread thread;
-};
-
-#define FIRST_NUMBER 5
-#define SECOND_NUMBER (VOLUME_SECTORS - 20)
-
-static void
-put_numbers (void *arg)
-{
-  struct numberer *n = arg;
-  uint64_t data[SECTOR_SIZE / sizeof (uint64_t)] = { 0 };
-
-  while (!atomic_load (&n->must_stop)) {
-    data[0]++;
-    quick_assert (device_write (n->device, data, FIRST_NUMBER, 1) == 0);
-    quick_assert (device_write (n->device, data, SECOND_NUMBER, 1) == 0);
-    atomic_fetch_add (&n->rounds, 1);
-  }
-}
-
-static uint64_t
-get_number (struct volume_device *d, sector_t sector)
-{
-  uint64_t data[SECTOR_SIZE / sizeof (uint64_t)];
-
-  ck_assert_int_eq (target_read (d->target, data, sector, 1), 0);
-  return data[0];
-}
-
-START_TEST (writers_to_an_older_one_wait)
-{
-  struct numberer n = { .must_stop = false };
-  struct volume_why why;
-  struct volume_test t;
-  unsigned i;
-
-  volume_test_create (&t);
-  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
-  take_snapshot (&t, "old");
-  take_snapshot (&t, "new");
-  n.device = open_device (&t, "old");
-  ck_assert_int_eq (thread_start (&n.thread, "numbers", put_numbers, &n), 0);
-  for (i = 0; i < 8; ++i) {
-    uint64_t first, second;
-
-    put_pattern (t.device, 2 + i, 0, VOLUME_SECTORS);
-    wait_until (atomic_load (&n.rounds) > i * 3);
-    ck_assert_int_eq (roll_back (&t, "old", 0, &why), 0);
-    first = get_number (t.device, FIRST_NUMBER);
-    second = get_number (t.device, SECOND_NUMBER);
-    ck_assert_uint_gt (first, i * 3);
-    ck_assert (first == second || first == second + 1);
-    wait_for_background (&t);
-    expect_snapshot (&t, "new", 1, 0, VOLUME_SECTORS);
-  }
-  atomic_store (&n.must_stop, true);
-  thread_join (&n.thread);
-  volume_device_close (n.device);
-  volume_test_destroy (&t);
-}
-END_TEST
-
 int
 main (void)
 {
@@ -779,10 +477,6 @@ main (void)
     nobody_writes_to_it_after_its_flush,
     every_step_may_fail,
     what_goes_is_gone_first,
-    an_older_one_and_all_others_stay,
-    every_step_to_an_older_one_may_fail,
-    none_is_lost_for_want_of_room,
-    writers_to_an_older_one_wait,
     NULL,
   };
 

@@ -227,8 +227,7 @@ remove_in_order (const unsigned *order, bool restarts)
       assert_snapshot (&t, order[k]);
     put_pattern (t.device, 20 + i, i * 100, 77);
     if (restarts) {
-      volume_test_stop (&t);
-      volume_test_start (&t, NULL);
+      volume_test_restart (&t);
     }
     else
       wait_for_background (&t);
@@ -297,7 +296,6 @@ hand_down (uint64_t older_bytes, uint64_t bytes)
 {
   struct volume_snapshot_request request = { .name = "older" };
   struct volume_why why = { "" };
-  struct volume_device *d;
   struct volume_test t;
 
   volume_test_create (&t);
@@ -313,9 +311,7 @@ hand_down (uint64_t older_bytes, uint64_t bytes)
   put_pattern (t.device, 2, 200, 50);
   wait_for_background (&t);
   put_pattern (t.device, 3, 0, VOLUME_SECTORS);
-  d = open_device (&t, "older");
-  expect_pattern (d, 1, 0, VOLUME_SECTORS);
-  volume_device_close (d);
+  expect_snapshot (&t, "older", 1, 0, VOLUME_SECTORS);
   volume_test_destroy (&t);
 }
 
@@ -334,7 +330,6 @@ START_TEST (an_older_one_that_is_full_keeps_it)
   struct volume_snapshot_request request = { .name = "small",
                                              .cow_bytes = 6 * 4096 };
   struct volume_why why = { "" };
-  struct volume_device *d;
   struct volume_test t;
 
   volume_test_create (&t);
@@ -347,9 +342,7 @@ START_TEST (an_older_one_that_is_full_keeps_it)
   remove_snapshot (&t, "goes", 0);
   wait_until (was_said ("cannot be handed down"));
   ck_assert_int_eq (volume_snapshots_wait (t.volume, 0), -ETIMEDOUT);
-  d = open_device (&t, "small");
-  expect_pattern (d, 1, 0, VOLUME_SECTORS);
-  volume_device_close (d);
+  expect_snapshot (&t, "small", 1, 0, VOLUME_SECTORS);
   /* The older one goes, and then the other can. */
   remove_snapshot (&t, "small", 0);
   wait_for_background (&t);
@@ -391,14 +384,9 @@ START_TEST (a_renamed_snapshot_is_the_same)
 
   take_snapshot (&t, "a");
   ck_assert_int_eq (rename_snapshot (&t, "a", "b"), -EEXIST);
-  volume_test_stop (&t);
-  volume_test_start (&t, NULL);
-  d = open_device (&t, "b");
-  expect_pattern (d, 1, 0, 100);
-  volume_device_close (d);
-  d = open_device (&t, "a");
-  expect_pattern (d, 2, 0, 50);
-  volume_device_close (d);
+  volume_test_restart (&t);
+  expect_snapshot (&t, "b", 1, 0, 100);
+  expect_snapshot (&t, "a", 2, 0, 50);
   volume_test_destroy (&t);
 }
 END_TEST
@@ -409,7 +397,6 @@ END_TEST
 static bool
 rename_twice (int k)
 {
-  struct volume_device *d;
   struct volume_test t;
   bool has_failed;
   int r;
@@ -423,11 +410,8 @@ rename_twice (int k)
   has_failed = calls_seen > k;
   watch_calls (-1);
   (void) rename_snapshot (&t, r == 0 ? "b" : "a", "c");
-  volume_test_stop (&t);
-  volume_test_start (&t, NULL);
-  d = open_device (&t, "c");
-  expect_pattern (d, 1, 0, 100);
-  volume_device_close (d);
+  volume_test_restart (&t);
+  expect_snapshot (&t, "c", 1, 0, 100);
   ck_assert (file_exists (&t.meta, "c.cow"));
   remove_snapshot (&t, "c", 0);
   wait_for_background (&t);
@@ -561,15 +545,10 @@ fail_step (enum verb verb, int k, int count)
   if (verb == CREATE && r < 0)
     expect_gone (&t, "b");
   put_pattern (t.device, 4, 0, 60);
-  d = open_device (&t, "a");
-  expect_pattern (d, 1, 0, 100);
-  volume_device_close (d);
+  expect_snapshot (&t, "a", 1, 0, 100);
 
-  volume_test_stop (&t);
-  volume_test_start (&t, NULL);
-  d = open_device (&t, "a");
-  expect_pattern (d, 1, 0, 100);
-  volume_device_close (d);
+  volume_test_restart (&t);
+  expect_snapshot (&t, "a", 1, 0, 100);
   if (volume_device_open (t.volume, verb == REMOVE ? "c" : "b", false, &d) ==
       0) {
     if (verb != CREATE) {

@@ -46,28 +46,6 @@ expect_legs_only (const struct volume_test *t)
   closedir (dir);
 }
 
-static void
-expect_snapshot (struct volume_test *t, const char *name, uint64_t seed,
-                 sector_t sector, sector_t count)
-{
-  struct volume_device *d = open_device (t, name);
-
-  expect_pattern (d, seed, sector, count);
-  volume_device_close (d);
-}
-
-static unsigned
-count_snapshots (struct volume_test *t)
-{
-  struct volume_status status;
-  unsigned count;
-
-  ck_assert_int_eq (volume_get_status (t->volume, &status), 0);
-  count = status.snapshot_count;
-  volume_status_free (&status);
-  return count;
-}
-
 START_TEST (they_are_taken_at_the_start_and_live_and_then_gone)
 {
   static const char *const keys[] = { "snapshot", "first", NULL };

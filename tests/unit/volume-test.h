@@ -78,6 +78,14 @@ volume_test_stop (struct volume_test *t)
   volume_close (t->volume);
 }
 
+/* As a server that stops, and starts again. */
+static inline void
+volume_test_restart (struct volume_test *t)
+{
+  volume_test_stop (t);
+  volume_test_start (t, NULL);
+}
+
 static inline void
 volume_test_make_folder (struct volume_test *t)
 {
@@ -168,6 +176,54 @@ remove_snapshot (struct volume_test *t, const char *name, unsigned flags)
 
   ck_assert_msg (volume_snapshot_remove (t->volume, name, flags, &why) == 0,
                  "%s", why.text);
+}
+
+/* As volume_snapshot_rollback; WHY is empty if nothing is said. */
+static inline int
+roll_back (struct volume_test *t, const char *name, unsigned flags,
+           struct volume_why *why)
+{
+  why->text[0] = '\0';
+  return volume_snapshot_rollback (t->volume, name, flags, why);
+}
+
+/* "none" if there is none of that name. */
+static inline const char *
+snapshot_state (struct volume_test *t, const char *name)
+{
+  struct volume_status status;
+  const char *state = "none";
+  unsigned i;
+
+  ck_assert_int_eq (volume_get_status (t->volume, &status), 0);
+  for (i = 0; i < status.snapshot_count; ++i)
+    if (strcmp (status.snapshots[i].name, name) == 0)
+      state = status.snapshots[i].state; /* a constant */
+  volume_status_free (&status);
+  return state;
+}
+
+static inline unsigned
+count_snapshots (struct volume_test *t)
+{
+  struct volume_status status;
+  unsigned count;
+
+  ck_assert_int_eq (volume_get_status (t->volume, &status), 0);
+  count = status.snapshot_count;
+  volume_status_free (&status);
+  return count;
+}
+
+/* It holds the pattern of SEED there. */
+static inline void
+expect_snapshot (struct volume_test *t, const char *name, uint64_t seed,
+                 sector_t sector, sector_t count)
+{
+  struct volume_device *d = open_device (t, name);
+
+  expect_pattern (d, seed, sector, count);
+  volume_device_close (d);
 }
 
 #define MINUTE_NS UINT64_C (60000000000)

@@ -1,0 +1,275 @@
+/* Unit tests of rolling a volume back to a snapshot that is not the newest.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <stdatomic.h>
+
+#include "volume-test.h"
+
+/* s0 .. s4 are patterns 10 .. 14 somewhere, over all of pattern 10. */
+#define AGES 5
+
+static void
+make_ages (struct volume_test *t)
+{
+  static const uint64_t chunks[AGES] = { 4096, 65536, 8192, 4096, 16384 };
+  char name[8];
+  unsigned i;
+
+  for (i = 0; i < AGES; ++i) {
+    struct volume_snapshot_request request = { .name = name,
+                                               .chunk_bytes = chunks[i] };
+    struct volume_why why;
+
+    put_pattern (t->device, 10 + i, i == 0 ? 0 : i * 50,
+                 i == 0 ? VOLUME_SECTORS : 333);
+    (void) snprintf (name, sizeof name, "s%u", i);
+    ck_assert_int_eq (volume_snapshot_create (t->volume, &request, &why), 0);
+  }
+  put_pattern (t->device, 15, 7, 90);
+}
+
+/* Device D shows what the volume was at age K. */
+static void
+expect_age (struct volume_device *d, unsigned k)
+{
+  sector_t s;
+
+  for (s = 0; s < VOLUME_SECTORS; ++s) {
+    unsigned i = k;
+
+    while (i > 0 && (s < i * 50 || s >= i * 50 + 333))
+      i--;
+    expect_pattern (d, 10 + i, s, 1);
+  }
+}
+
+static void
+expect_ages (struct volume_test *t)
+{
+  char name[8];
+  unsigned k;
+
+  for (k = 0; k < AGES; ++k) {
+    struct volume_device *d;
+
+    (void) snprintf (name, sizeof name, "s%u", k);
+    d = open_device (t, name);
+    expect_age (d, k);
+    volume_device_close (d);
+  }
+}
+
+static void
+roll_back_to_age (unsigned k, bool restarts)
+{
+  struct volume_why why;
+  struct volume_test t;
+  char name[8];
+
+  volume_test_create (&t);
+  make_ages (&t);
+  (void) snprintf (name, sizeof name, "s%u", k);
+  ck_assert_msg (roll_back (&t, name, 0, &why) == 0, "%s", why.text);
+  expect_age (t.device, k);
+  expect_ages (&t);
+  put_pattern (t.device, 20, 100, 100);
+  if (restarts) {
+    volume_test_restart (&t);
+  }
+  expect_pattern (t.device, 20, 100, 100);
+  wait_for_background (&t);
+  expect_pattern (t.device, 20, 100, 100);
+  expect_ages (&t);
+  ck_assert (!file_exists (&t.meta, "roll-back-1.cow"));
+  /* And to others, back and forth. */
+  ck_assert_int_eq (roll_back (&t, "s0", 0, &why), 0);
+  expect_age (t.device, 0);
+  wait_for_background (&t);
+  ck_assert_int_eq (roll_back (&t, "s3", 0, &why), 0);
+  wait_for_background (&t);
+  expect_age (t.device, 3);
+  expect_ages (&t);
+  put_pattern (t.device, 21, 0, VOLUME_SECTORS);
+  expect_ages (&t);
+  volume_test_destroy (&t);
+}
+
+START_TEST (an_older_one_and_all_others_stay)
+{
+  unsigned k;
+
+  for (k = 0; k + 1 < AGES; ++k) {
+    roll_back_to_age (k, false);
+    roll_back_to_age (k, true);
+  }
+}
+END_TEST
+
+/* There are no files but those of the ages and what every volume has. */
+static void
+expect_nothing_staged (struct volume_test *t)
+{
+  wait_for_background (t);
+  ck_assert_uint_eq (count_snapshots (t), AGES);
+  ck_assert (!file_exists (&t->meta, "roll-back-1.cow"));
+}
+
+/* Call number K of the folder fails.  Returns false if there was none. */
+static bool
+fail_older_step (int k)
+{
+  struct volume_why why;
+  struct volume_test t;
+  bool has_failed;
+  int r;
+
+  volume_test_create (&t);
+  make_ages (&t);
+  watch_calls (k);
+  r = roll_back (&t, "s1", 0, &why);
+  has_failed = calls_seen > k;
+  watch_calls (-1);
+  if (r < 0)
+    expect_pattern (t.device, 15, 7, 90);
+  else
+    expect_age (t.device, 1);
+  expect_ages (&t);
+  wait_for_background (&t);
+  if (r < 0) {
+    expect_pattern (t.device, 15, 7, 90);
+    expect_nothing_staged (&t);
+    ck_assert_msg (roll_back (&t, "s1", 0, &why) == 0, "%s", why.text);
+  }
+  expect_age (t.device, 1);
+  expect_ages (&t);
+  volume_test_restart (&t);
+  expect_age (t.device, 1);
+  expect_ages (&t);
+  expect_nothing_staged (&t);
+  volume_test_destroy (&t);
+  return has_failed;
+}
+
+START_TEST (every_step_to_an_older_one_may_fail)
+{
+  int k;
+
+  for (k = 0; fail_older_step (k); ++k)
+    ck_assert_int_lt (k, 60);
+  ck_assert_int_gt (k, 8);
+}
+END_TEST
+
+START_TEST (none_is_lost_for_want_of_room)
+{
+  struct volume_snapshot_request request = { .name = "small",
+                                             .chunk_bytes = 4096,
+                                             .cow_bytes = 20 * 4096 };
+  struct volume_why why;
+  struct volume_test t;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  take_snapshot (&t, "old");
+  put_pattern (t.device, 2, 0, 40 * CHUNK_SECTORS);
+  ck_assert_int_eq (volume_snapshot_create (t.volume, &request, &why), 0);
+  ck_assert_int_eq (roll_back (&t, "old", 0, &why), -ENOSPC);
+  ck_assert_ptr_nonnull (strstr (why.text, "small must keep"));
+  ck_assert_str_eq (snapshot_state (&t, "small"), "valid");
+  expect_pattern (t.device, 2, 0, 40 * CHUNK_SECTORS);
+  /* Its room was not used up in vain. */
+  put_pattern (t.device, 3, 0, 16 * CHUNK_SECTORS);
+  expect_snapshot (&t, "small", 2, 0, 40 * CHUNK_SECTORS);
+  remove_snapshot (&t, "small", 0);
+  wait_for_background (&t);
+  ck_assert_int_eq (roll_back (&t, "old", 0, &why), 0);
+  expect_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  volume_test_destroy (&t);
+}
+END_TEST
+
+/* Who writes to the snapshot meanwhile: a number to two sectors far apart, one
+ * after the other.
+ */
+struct numberer {
+  struct volume_device *device;
+  atomic_bool must_stop;
+  atomic_uint rounds;
+  struct thread thread;
+};
+
+#define FIRST_NUMBER 5
+#define SECOND_NUMBER (VOLUME_SECTORS - 20)
+
+static void
+put_numbers (void *arg)
+{
+  struct numberer *n = arg;
+  uint64_t data[SECTOR_SIZE / sizeof (uint64_t)] = { 0 };
+
+  while (!atomic_load (&n->must_stop)) {
+    data[0]++;
+    quick_assert (device_write (n->device, data, FIRST_NUMBER, 1) == 0);
+    quick_assert (device_write (n->device, data, SECOND_NUMBER, 1) == 0);
+    atomic_fetch_add (&n->rounds, 1);
+  }
+}
+
+static uint64_t
+get_number (struct volume_device *d, sector_t sector)
+{
+  uint64_t data[SECTOR_SIZE / sizeof (uint64_t)];
+
+  ck_assert_int_eq (target_read (d->target, data, sector, 1), 0);
+  return data[0];
+}
+
+START_TEST (writers_to_an_older_one_wait)
+{
+  struct numberer n = { .must_stop = false };
+  struct volume_why why;
+  struct volume_test t;
+  unsigned i;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  take_snapshot (&t, "old");
+  take_snapshot (&t, "new");
+  n.device = open_device (&t, "old");
+  ck_assert_int_eq (thread_start (&n.thread, "numbers", put_numbers, &n), 0);
+  for (i = 0; i < 8; ++i) {
+    uint64_t first, second;
+
+    put_pattern (t.device, 2 + i, 0, VOLUME_SECTORS);
+    wait_until (atomic_load (&n.rounds) > i * 3);
+    ck_assert_int_eq (roll_back (&t, "old", 0, &why), 0);
+    first = get_number (t.device, FIRST_NUMBER);
+    second = get_number (t.device, SECOND_NUMBER);
+    ck_assert_uint_gt (first, i * 3);
+    ck_assert (first == second || first == second + 1);
+    wait_for_background (&t);
+    expect_snapshot (&t, "new", 1, 0, VOLUME_SECTORS);
+  }
+  atomic_store (&n.must_stop, true);
+  thread_join (&n.thread);
+  volume_device_close (n.device);
+  volume_test_destroy (&t);
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = {
+    an_older_one_and_all_others_stay,
+    every_step_to_an_older_one_may_fail,
+    none_is_lost_for_want_of_room,
+    writers_to_an_older_one_wait,
+    NULL,
+  };
+
+  return unit_main ("volume_rollback_older", tests);
+}
