@@ -149,11 +149,12 @@ put_into_use (struct volume *v, struct new_snapshot *n, struct volume_why *why)
   volume_chain_push (v, n->snapshot, n->origin);
   r = flush_legs (v, name, why);
   if (r < 0) {
-    /* It stays in the chain: what it has is needed. */
+    /* It stays in the chain: what it has is needed.  As invalid, if that can
+     * be recorded; nobody can open it, so it cannot stay as valid.
+     */
     volume_device_destroy (n->device);
-    if (n->state == SNAPSHOT_VALID)
-      snapshot_break (n->snapshot, why->text);
-    else
+    if (n->state != SNAPSHOT_VALID ||
+        snapshot_break (n->snapshot, why->text) < 0)
       volume_unstage (v, n->index);
     return r;
   }

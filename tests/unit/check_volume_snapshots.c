@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -590,6 +591,65 @@ START_TEST (a_step_and_its_undoing_may_fail)
 }
 END_TEST
 
+/* From this call of the folder on no file can be synced either; none: -1. */
+static int first_lost_sync = -1;
+
+int
+fdatasync (int fd)
+{
+  int seen;
+
+  (void) pthread_mutex_lock (&calls_lock);
+  seen = calls_seen;
+  (void) pthread_mutex_unlock (&calls_lock);
+  if (first_lost_sync >= 0 && seen >= first_lost_sync) {
+    errno = EIO;
+    return -1;
+  }
+  return (int) syscall (SYS_fdatasync, fd);
+}
+
+/* It is in the chain when the legs cannot be flushed, nor can it be recorded
+ * that it is invalid: it was not taken, and it goes.
+ */
+START_TEST (one_that_cannot_be_settled_goes)
+{
+  const struct volume_snapshot_request request = { .name = "b" };
+  struct volume_why why = { "" };
+  struct volume_device *d;
+  struct volume_test t;
+  int steps;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, 100);
+  take_snapshot (&t, "a");
+  put_pattern (t.device, 2, 0, 50);
+  watch_calls (-1);
+  take_snapshot (&t, "b");
+  steps = calls_seen;
+  remove_snapshot (&t, "b", 0);
+  wait_for_background (&t);
+
+  failing_count = 1000;
+  first_lost_sync = steps;
+  watch_calls (steps);
+  ck_assert_int_eq (volume_snapshot_create (t.volume, &request, &why), -EIO);
+  ck_assert_ptr_nonnull (strstr (why.text, "flushed"));
+  ck_assert_int_gt (calls_seen, steps);
+  first_lost_sync = -1;
+  failing_count = 1;
+  watch_calls (-1);
+
+  ck_assert_int_lt (volume_snapshot_rollback (t.volume, "b", 0, &why), 0);
+  expect_gone (&t, "b");
+  ck_assert_int_eq (volume_device_open (t.volume, "b", false, &d), -ENOENT);
+  d = open_device (&t, "a");
+  expect_pattern (d, 1, 0, 100);
+  volume_device_close (d);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -606,6 +666,7 @@ main (void)
     a_store_that_fills_is_told,
     every_step_may_fail,
     a_step_and_its_undoing_may_fail,
+    one_that_cannot_be_settled_goes,
     NULL,
   };
 
