@@ -324,6 +324,25 @@ is_new_snapshot (struct volume *v, const char *name)
   return index < 0 || v->records->snapshots[index].state == SNAPSHOT_CREATING;
 }
 
+/* There is something of the name: say so if nobody can open it. */
+static void
+tell_not_taken (struct volume *v, const char *name)
+{
+  int index = volume_find_record (v, name);
+
+  if (index < 0)
+    return;
+  if (v->records->snapshots[index].state == SNAPSHOT_MERGING)
+    log_warning ("snapshot=%s: is not taken: the volume is still being rolled "
+                 "back to an old one of that name; take it when that is done",
+                 name);
+  else if (v->records->snapshots[index].state == SNAPSHOT_REMOVING)
+    log_warning ("snapshot=%s: is not taken: an old one of that name is still "
+                 "being removed; take it when that is done, or take another "
+                 "name",
+                 name);
+}
+
 /* Check what SPEC asks for.  *HAS_CHANGED: there will be other snapshots. */
 static int
 check_new_snapshots (struct volume *v, const struct volume_spec *spec,
@@ -339,8 +358,10 @@ check_new_snapshots (struct volume *v, const struct volume_spec *spec,
     int r;
 
     if (!is_new_snapshot (v, spec->snapshots[i]) &&
-        !is_discarded (spec, spec->snapshots[i]))
+        !is_discarded (spec, spec->snapshots[i])) {
+      tell_not_taken (v, spec->snapshots[i]);
       continue;
+    }
     r = volume_check_new_snapshot (v, &request, &why);
     if (r < 0)
       return say (&why, r);

@@ -650,6 +650,34 @@ START_TEST (one_that_cannot_be_settled_goes)
 }
 END_TEST
 
+/* A start asks for a snapshot of which the old one still goes. */
+START_TEST (a_start_says_what_it_does_not_take)
+{
+  static const char *const keys[] = { "snapshot", "a", "snapshot", "c", NULL };
+  struct volume_device *d;
+  struct volume_test t;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, 100);
+  take_snapshot (&t, "a");
+  take_snapshot (&t, "c");
+  failing_count = 1000;
+  watch_calls (3); /* when "removing" has been recorded */
+  remove_snapshot (&t, "c", 0);
+  volume_test_stop (&t);
+  failing_count = 1;
+  watch_calls (-1);
+  volume_test_start (&t, keys);
+  assert_said ("snapshot=c: is not taken");
+  ck_assert (!was_said ("snapshot=a"));
+  expect_gone (&t, "c");
+  d = open_device (&t, "a");
+  expect_pattern (d, 1, 0, 100);
+  volume_device_close (d);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -667,6 +695,7 @@ main (void)
     every_step_may_fail,
     a_step_and_its_undoing_may_fail,
     one_that_cannot_be_settled_goes,
+    a_start_says_what_it_does_not_take,
     NULL,
   };
 
