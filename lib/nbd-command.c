@@ -52,8 +52,7 @@ nbd_command_put (struct nbd_command *command)
 bool
 nbd_command_is_change (const struct nbd_command *command)
 {
-  return command->op == NBD_COMMAND_WRITE || command->op == NBD_COMMAND_TRIM ||
-         command->op == NBD_COMMAND_ZERO;
+  return command->op == NBD_COMMAND_WRITE || command->op == NBD_COMMAND_ZERO;
 }
 
 /*----- what libnbd calls -----------------------------------------------*/
@@ -233,10 +232,6 @@ nbd_command_issue (struct nbd_command *command, struct nbd_handle *nbd)
     break;
   case NBD_COMMAND_FLUSH:
     cookie = nbd_aio_flush (nbd, completion, flags);
-    break;
-  case NBD_COMMAND_TRIM:
-    cookie = nbd_aio_trim (nbd, command->length, command->offset, completion,
-                           flags);
     break;
   case NBD_COMMAND_ZERO:
     cookie = nbd_aio_zero (nbd, command->length, command->offset, completion,
