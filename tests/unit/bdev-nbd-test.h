@@ -15,12 +15,16 @@
   (FAKE_HAS_FLUSH | FAKE_HAS_FUA | FAKE_HAS_TRIM | FAKE_HAS_ZERO | \
    FAKE_HAS_FAST_ZERO | FAKE_MULTI_CONN)
 
-/* Where it is waited for, and where it must not happen. */
+/* Time-outs: where it is waited for, and where it must not happen.  The
+ * quick one is for tests in which no call has to succeed in time, but those
+ * that are tried again.
+ */
+#define QUICK_MS 250
 #define SHORT_MS 1000
 #define LONG_MS 20000
 
 /* A busy machine may be too slow for a short one. */
-#define TRIES_AT_MOST 10
+#define TRIES_AT_MOST 40
 
 static const struct fake_options usual = {
   .bytes = DISK_SECTORS * SECTOR_SIZE,

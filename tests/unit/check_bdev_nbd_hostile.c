@@ -244,7 +244,7 @@ START_TEST (an_answer_without_end_is_bounded)
   options.hook = never_end;
   options.context = &is_over;
   fake = fake_nbd_create (&options);
-  bdev = open_fake (fake, SHORT_MS, 1);
+  bdev = open_fake (fake, QUICK_MS, 1);
   ck_assert_int_lt (read_at (bdev, 0, 1, data), 0);
   ck_assert_uint_lt (clock_now_ns () - start, 20 * NS_PER_SECOND);
   atomic_store (&is_over, true);
@@ -286,7 +286,7 @@ START_TEST (connecting_takes_bounded_time)
 
   options.is_mute = true;
   fake = fake_nbd_create (&options);
-  ck_assert_int_eq (try_open (fake, SHORT_MS, 0, &bdev), -ETIMEDOUT);
+  ck_assert_int_eq (try_open (fake, QUICK_MS, 0, &bdev), -ETIMEDOUT);
   ck_assert_uint_lt (clock_now_ns () - start, 20 * NS_PER_SECOND);
   fake_nbd_destroy (fake);
 }

@@ -74,7 +74,7 @@ END_TEST
 START_TEST (reads_of_a_silent_server_have_their_memory)
 {
   struct fake_nbd *fake = fake_nbd_create (&usual);
-  struct block_device *bdev = open_fake (fake, SHORT_MS, 1);
+  struct block_device *bdev = open_fake (fake, QUICK_MS, 1);
   unsigned char *data = test_alloc_sectors (64);
 
   fake_nbd_hold (fake, FAKE_READ);
@@ -153,7 +153,7 @@ START_TEST (a_request_is_not_forgotten_among_others)
 
   options.hook = swallow_writes;
   fake = fake_nbd_create (&options);
-  reader.bdev = open_fake (fake, SHORT_MS, 1);
+  reader.bdev = open_fake (fake, QUICK_MS, 1);
   must (thread_start (&reader.thread, "reader", reader_main, &reader) == 0);
   start = clock_now_ns ();
   ck_assert_int_eq (write_at (reader.bdev, 0, 1, data, 0), -ETIMEDOUT);
@@ -234,7 +234,7 @@ END_TEST
 START_TEST (close_does_not_wait_for_a_silent_server)
 {
   struct fake_nbd *fake = fake_nbd_create (&usual);
-  struct block_device *bdev = open_fake (fake, SHORT_MS, 2);
+  struct block_device *bdev = open_fake (fake, QUICK_MS, 2);
   char data[SECTOR_SIZE] = "";
 
   fake_nbd_hold (fake, FAKE_WRITE);
