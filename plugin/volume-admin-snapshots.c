@@ -407,7 +407,8 @@ volume_snapshot_rename (struct volume *v, const char *name,
   index = volume_find_record (v, name);
   if (index < 0)
     return volume_why (why, -ENOENT,
-                       "snapshot '%s': there is none of that name",
+                       "snapshot '%s': there is none of that name; "
+                       "'dmnbd snapshot list' shows them",
                        log_quote (name, quote));
   if (strcmp (name, new_name) == 0)
     return volume_why (why, 1, "snapshot %s: has that name already", name);

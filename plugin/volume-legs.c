@@ -337,8 +337,10 @@ say_legs_do_not_match (const struct manifest *m, const struct volume_legs *legs)
     if (legs->legs[j].known == NULL && legs->legs[j].missing_error < 0)
       (void) say_leg_error (j, &legs->legs[j], legs->legs[j].missing_error);
     else if (legs->legs[j].known == NULL)
-      log_error ("leg %u (%s) is not one of the volume's; leave it out, or "
-                 "begin a new volume with another meta= folder",
+      log_error ("leg %u (%s) is not one of the volume's; leave it out (one "
+                 "that is lost is named all the same), and give it to 'dmnbd "
+                 "leg replace' or 'leg add' when the server runs; or begin a "
+                 "new volume with another meta= folder",
                  j, legs->legs[j].shown);
 }
 
@@ -410,7 +412,8 @@ decide_size (const struct volume_spec *spec, const struct manifest *manifest,
   if (manifest != NULL) {
     if (spec->size_bytes != 0 && spec->size_bytes != manifest->size_bytes) {
       log_error ("size=%" PRIu64 ": the volume has %" PRIu64
-                 " bytes; leave size= out, or give that",
+                 " bytes, and keeps them; leave size= out, or begin a new "
+                 "volume with another meta= folder",
                  spec->size_bytes, manifest->size_bytes);
       return -EINVAL;
     }

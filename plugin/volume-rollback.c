@@ -325,7 +325,8 @@ volume_snapshot_rollback (struct volume *v, const char *name, unsigned flags,
   index = volume_find_record (v, name);
   if (index < 0)
     return volume_why (why, -ENOENT,
-                       "snapshot '%s': there is none of that name",
+                       "snapshot '%s': there is none of that name; "
+                       "'dmnbd snapshot list' shows them",
                        log_quote (name, quote));
   /* Before the check, which may have the worker look again. */
   r = volume_start_for_admin (v, name, why);

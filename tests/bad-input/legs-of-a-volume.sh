@@ -30,6 +30,7 @@ refuse '/d/b\.img' 'give it, too, or size=' a.img meta=meta
 refuse '/d/a\.img' 'give it, too, or size=' b.img meta=meta
 refuse '/d/b\.img' 'give it, too' a.img f.img meta=meta
 refuse 'leg 1 \(.*f\.img\) is not one' 'leave it out' a.img f.img meta=meta
+refuse 'leg 1 \(.*f\.img\)' "'dmnbd leg replace'.*'leg add'" a.img f.img meta=meta
 refuse 'leg 2 \(.*f\.img\) is not one' 'leave it out' a.img b.img f.img meta=meta
 refuse 'leg 0 \(.*f\.img\) is not one' 'leave it out' f.img meta=meta
 
@@ -58,7 +59,7 @@ stop_nbdkit vol
 same a.img b.img
 keep_volume
 
-refuse 'size=2097152.*1048576' 'leave size= out' a.img b.img meta=meta size=2M
+refuse 'size=2097152.*1048576' 'leave size= out.*new volume' a.img b.img meta=meta size=2M
 refuse 'size=524288.*1048576' 'leave size= out' a.img b.img meta=meta size=512K
 refuse 'region-size=65536.*2097152' 'leave region-size= out' a.img b.img \
   meta=meta region-size=64K

@@ -67,7 +67,7 @@ refuse_verb 'too small' snapshot create a --cow-size 512
 refuse_verb 'the older one must come first' diff tuesday monday
 refuse_verb 'no such snapshot' diff sunday
 refuse_verb 'no such snapshot' diff monday ../x
-refuse_verb 'none of that name' snapshot rename sunday a
+refuse_verb "none of that name; 'dmnbd snapshot list' shows them" snapshot rename sunday a
 refuse_verb 'already' snapshot rename monday tuesday
 refuse_verb 'use letters' snapshot rename monday .a
 vol 2 snapshot create
