@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -23,6 +24,9 @@
 
 /* The longest line of a server: see LINE_SERVER_MAX_OUTPUT. */
 #define MAX_LINE (16U << 20)
+
+/* What an NBD server says first, and without a newline. */
+#define NBD_GREETING "NBDMAGIC"
 
 struct client {
   int fd;
@@ -123,6 +127,14 @@ client_try (struct ctl *ctl, int *error)
   return c;
 }
 
+static bool
+is_socket (const char *path)
+{
+  struct stat file;
+
+  return stat (path, &file) == 0 && S_ISSOCK (file.st_mode);
+}
+
 struct client *
 client_get (struct ctl *ctl)
 {
@@ -145,6 +157,11 @@ client_get (struct ctl *ctl)
     ctl_error ("%s: there is no such socket; is the server running, with "
                "control=%s?",
                ctl->socket, ctl->socket);
+  else if (error == -ECONNREFUSED && ctl->dir == NULL &&
+           !is_socket (ctl->socket))
+    ctl_error ("%s: is not a socket; give the one that control= of the server "
+               "names",
+               ctl->socket);
   else if (error == -ECONNREFUSED)
     ctl_error ("%s: nobody answers: the server has ended; start it again",
                ctl->dir != NULL ? ctl->dir : ctl->socket);
@@ -249,6 +266,9 @@ receive (struct client *c, uint64_t deadline_ns, json_t **value)
       c->begin += (size_t) (newline - line) + 1;
       return *value != NULL && json_is_object (*value) ? 1 : -EBADMSG;
     }
+    if (length >= strlen (NBD_GREETING) &&
+        memcmp (line, NBD_GREETING, strlen (NBD_GREETING)) == 0)
+      return -EBADMSG;
     if (!make_room (c))
       return -EMSGSIZE;
     r = poll (&fd, 1, ms_left (deadline_ns));
@@ -280,7 +300,10 @@ say_lost (const struct client *c, int r)
                       "stopped, or hang on its disk",
                       c->path);
   case -EBADMSG:
-    return ctl_error ("%s: what answers is no server of dmnbd", c->path);
+    return ctl_error (
+      "%s: what answers is no control socket; give the one that "
+      "control= of the server names",
+      c->path);
   default:
     return ctl_error ("%s: the connection is lost: %s", c->path, strerror (-r));
   }

@@ -161,8 +161,10 @@ offline_status (const char *dir)
   r = manifest_load (d, &m);
   if (r < 0) {
     if (r == -ENOENT)
-      (void) ctl_error (
-        "%s: is not the folder of a volume: it has no " MANIFEST_FILE, dir);
+      (void)
+        ctl_error ("%s: is not the folder of a volume: it has no " MANIFEST_FILE
+                   ", which comes with the first client",
+                   dir);
     else if (r == -ENOMEM)
       (void) ctl_error ("out of memory");
     meta_dir_close (d);

@@ -18,12 +18,16 @@ expect 1 -d "$TMP/vol.d" status
 told 'vol.d: cannot be opened: No such file'
 mkdir "$TMP/empty"
 expect 1 -d "$TMP/empty" status
-told 'empty: is not the folder of a volume'
+told 'empty: is not the folder of a volume: .*comes with the first client'
 
 fail_legs write "$TMP/b.img"
 start_control vol "${args[@]}" snapshot=monday sync=none
 SERVER_ENV=()
 follow vol
+
+# The other socket of the server is an easy slip.
+expect 1 -s "$TMP/vol.sock" status
+told 'vol.sock: what answers is no control socket; give the one that control='
 
 # Every name that programs rely on, with its type.
 expect 0 -s "$(control vol)" --json status

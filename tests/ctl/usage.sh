@@ -60,7 +60,7 @@ expect 1 status
 told 'which volume\? give its control socket with -s SOCKET'
 : >"$TMP/file"
 expect 1 -s "$TMP/file" status
-told 'nobody answers'
+told 'is not a socket; give the one that control= of the server names'
 expect 1 -d "$TMP/file" status
 told 'Not a directory'
 
