@@ -5,7 +5,7 @@
 set -euo pipefail
 # shellcheck source=tests/ctl/common.sh
 . "$(dirname "$0")/../ctl/common.sh"
-need nbdcopy
+need nbdcopy nbdinfo
 
 mkdir "$TMP/d"
 cd "$TMP/d"
@@ -23,6 +23,8 @@ nbdcopy --flush fs.img "$(uri vol)"
 set -eux
 PATH=$abs_top_builddir/ctl:\$PATH
 export DMNBD_SOCKET=$(control vol)
+dm='$DM_PLUGIN'
+nbdkit () { case \$* in *nbdkit-dm-plugin*) command "$NBDKIT" "\$@" ;; *) command nbdkit "\$@" ;; esac; }
 vol='nbd+unix:///?socket=vol.sock'
 SHELL
   sed -n 's/^    \$ //p' "$abs_top_srcdir/docs/RECIPES.md"
@@ -51,7 +53,17 @@ recipe 'Back up only what has changed: each'
 same backup.img change.img
 grep -Fxq '1310720 65536' changed || fail "dmnbd diff says otherwise"
 recipe 'Replace a disk'
-trap 'test ! -s "$TMP/d/far.pid" || kill "$(cat "$TMP/d/far.pid")" 2>/dev/null || :; cleanup' EXIT
+end ()
+{
+  local pid
+
+  test -s "$1" || return 0
+  pid=$(cat "$1")
+  kill "$pid" 2>/dev/null || :
+  tail --pid="$pid" -f /dev/null
+  rm -f "$1"
+}
+trap 'end "$TMP/d/far.pid"; end "$TMP/d/larger.pid"; cleanup' EXIT
 recipe 'Mirror to another'
 same a.img far.img
 recipe 'Go back after'
@@ -63,6 +75,14 @@ stop_nbdkit vol
 same far.img change.img
 recipe 'Read the store'
 grep -Fxq '511 6 1' "$TMP/recipe.log" || fail "the store was not read"
-far=$(cat far.pid)
-kill "$far"
-tail --pid="$far" -f /dev/null
+end far.pid
+# The first leg fills the other one, up to the new size.
+cp change.img a.img
+cp bad.img b.img
+recipe 'Make a volume larger'
+grep -Fxq 33554432 "$TMP/recipe.log" || fail "the volume is not larger"
+end larger.pid
+cp change.img larger.img
+truncate -s 32M larger.img
+same a.img larger.img
+same b.img larger.img
