@@ -179,8 +179,10 @@ call_leg_replace (void *context, const json_t *params,
   struct volume_why why = { "" };
   int r = volume_leg_replace (volume_of (context), leg, spec, &why);
 
-  return answer (result, r, &why, "leg %u: is %s now, and being filled", leg,
-                 spec);
+  return answer (result, r, &why,
+                 "leg %u: is %s now, and being filled; "
+                 "name it at the next start",
+                 leg, spec);
 }
 
 /*----- resync and scrub ------------------------------------------------*/

@@ -55,7 +55,7 @@ test "$(value legs.2.state)" = insync
 
 # One in the place of another.
 vol 0 leg replace 0 "$TMP/d.img"
-told '^leg 0: is .*d.img now, and being filled$'
+told '^leg 0: is .*d.img now, and being filled; name it at the next start$'
 vol 0 wait sync
 vol 0 leg remove 1
 told '^leg 1: is removed'
