@@ -36,6 +36,11 @@
 #   stop_process PID         SIGSTOP; returns when it has stopped
 #   refused ARG...           a server that must not start: its message is in
 #                            $TMP/refused.log
+#
+# A server of ours has a client of its control socket from its start to its
+# end: watch-events.pl, which fails the test unless it is told every change of
+# state, once and in order.  The socket is that of control=SOCKET; who gives
+# none has one nevertheless, unless WATCH is empty.
 
 if test -z "${DM_TEST_GUARD-}"; then
   # One guard for everything: a test that hangs ends here, servers included.
@@ -52,8 +57,9 @@ functions_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export abs_top_srcdir abs_top_builddir DM_PLUGIN NBDKIT
 
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/dm-test.XXXXXX")
-declare -A server_pid=() server_job=()
+declare -A server_pid=() server_job=() server_watch=()
 SERVER_STATUS=
+WATCH=1
 # NAME=VALUE words for the environment of the servers started from here on.
 SERVER_ENV=()
 
@@ -66,6 +72,10 @@ cleanup ()
   for name in "${!server_job[@]}"; do
     kill -KILL "${server_pid[$name]}" "${server_job[$name]}" 2>/dev/null
     wait "${server_job[$name]}" 2>/dev/null
+  done
+  # These end with the servers.
+  for name in "${!server_watch[@]}"; do
+    wait "${server_watch[$name]}" 2>/dev/null
   done
   if test "${KEEP_TMP:-0}" = 1; then
     echo "kept: $TMP" >&2
@@ -136,8 +146,18 @@ uri () { echo "nbd+unix:///${2-}?socket=$TMP/$1.sock"; }
 start_nbdkit ()
 {
   local name=$1 fifo="$TMP/$1.pid" fd tries pid='' part has_pid=''
+  local begin=0 socket='' is_ours=''
 
   shift
+  for part; do
+    test "$part" != "$DM_PLUGIN" || is_ours=1
+    test "${part#control=}" = "$part" || socket=${part#control=}
+  done
+  if test -n "$is_ours" -a -n "$WATCH" -a -z "$socket"; then
+    socket=$TMP/$name.watch-socket
+    set -- "$@" control="$socket"
+  fi
+  test ! -e "$TMP/$name.log" || begin=$(stat -c %s "$TMP/$name.log")
   rm -f "$TMP/$name.sock" "$fifo"
   mkfifo "$fifo"
   exec {fd}<>"$fifo"
@@ -161,10 +181,31 @@ start_nbdkit ()
     fail "the server $name did not start: nbdkit $*"
   fi
   server_pid[$name]=$pid
+  test -z "$is_ours" -o -z "$socket" ||
+    watch_events "$name" "$socket" "$begin"
 }
 
-# wait_nbdkit NAME: the guard of the whole test bounds the wait.
-wait_nbdkit ()
+# watch_events NAME SOCKET BEGIN: judge what the server tells from now on, and
+# whether it fits its log from the byte BEGIN on.  Returns when the judge has
+# the first event.
+watch_events ()
+{
+  local name=$1 fifo="$TMP/$1.watch" fd line=''
+
+  rm -f "$fifo" "$TMP/$name.log.end"
+  mkfifo "$fifo"
+  exec {fd}<>"$fifo"
+  perl "$functions_dir/watch-events.pl" "$TMP/$name.log" "$3" \
+    "$abs_top_builddir/ctl/dmnbd" -s "$2" events --since 0 \
+    >"$fifo" 2>"$TMP/$name.judged" {fd}<&- &
+  server_watch[$name]=$!
+  read -r -t 60 -u "$fd" line || :
+  exec {fd}<&-
+  test -n "$line" || fail "the server $name tells nothing on $2"
+}
+
+# wait_server NAME: the guard of the whole test bounds the wait.
+wait_server ()
 {
   local name=$1
 
@@ -173,10 +214,31 @@ wait_nbdkit ()
   unset "server_job[$name]" "server_pid[$name]"
 }
 
+# end_watch NAME: the judge ends with the server.
+end_watch ()
+{
+  local name=$1 status=0
+
+  test -n "${server_watch[$name]-}" || return 0
+  wait "${server_watch[$name]}" || status=$?
+  unset "server_watch[$name]"
+  test "$status" -eq 0 ||
+    fail "what the server $name told: $(cat "$TMP/$name.judged")"
+}
+
+wait_nbdkit ()
+{
+  wait_server "$1"
+  end_watch "$1"
+}
+
 stop_nbdkit ()
 {
   local name=$1
 
+  # What it has logged so far, it has told before it ends.
+  test -z "${server_watch[$name]-}" ||
+    stat -c %s "$TMP/$name.log" >"$TMP/$name.log.end"
   kill -TERM "${server_pid[$name]}" ||
     fail "the server $name had ended before it was stopped"
   wait_nbdkit "$name"
@@ -190,7 +252,8 @@ kill_nbdkit ()
 
   kill -KILL "${server_pid[$name]}"
   # The shell reports the death of its job on stderr; that is no news here.
-  wait_nbdkit "$name" 2>/dev/null
+  wait_server "$name" 2>/dev/null
+  end_watch "$name"
 }
 
 # stop_process PID: SIGSTOP, and wait until all its threads have stopped, which
@@ -243,7 +306,8 @@ end_nbdkit ()
   local name=$1
 
   kill -KILL "${server_pid[$name]}" 2>/dev/null || :
-  wait_nbdkit "$name" 2>/dev/null
+  wait_server "$name" 2>/dev/null
+  end_watch "$name"
 }
 
 # refused ARG...: nbdkit must end by itself, not with 0, not by a signal, and

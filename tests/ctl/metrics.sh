@@ -49,7 +49,8 @@ metric 'leg_duration_seconds_count{leg="0",op="write"} 2'
 metric 'leg_duration_seconds_bucket{leg="1",op="write",le="+Inf"} 2'
 metric 'leg_duration_seconds_count{leg="0",op="trim"} 0'
 metric 'events_total{type="leg.state"} 0'
-metric 'control_clients 1'
+# Beside the one that asks, watch-events.pl.
+metric 'control_clients 2'
 cp "$TMP/out" "$TMP/metrics"
 
 touch "$TMP/trigger"

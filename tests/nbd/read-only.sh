@@ -5,6 +5,8 @@
 set -euo pipefail
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
+# A control socket is recorded in the folder.
+WATCH=
 
 state ()
 {
