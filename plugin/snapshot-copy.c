@@ -2,12 +2,12 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * States of a chunk, under the snapshot's lock:
- *   ABSENT  -> PENDING  [claim_chunks]: one thread copies it
+ *   ABSENT  -> PENDING  [copy_window_claim]: one thread copies it
  *   PENDING -> MAPPED   [publish]: copied and committed, in the table;
  *                       readers of the snapshot find it there
  *   MAPPED  -> SAFE     [publish]: no reader that looked before that is
  *                       still reading it from the origin; writers may go
- *   PENDING -> ABSENT   [release_claims]: it failed
+ *   PENDING -> ABSENT   [copy_window_end]: it failed
  *
  * The order that matters, for each chunk: data to the store, flush, its
  * record, flush (exception_store_commit does these), then MAPPED, then
@@ -16,7 +16,8 @@
  * A thread works on a window of chunks at a time: it claims all that
  * nobody else is copying, finishes these, and only then waits for those
  * of others.  So nobody waits while holding a claim, and two threads
- * cannot wait for each other.
+ * cannot wait for each other.  (Direct snapshots: direct-snapshots.c does the
+ * same for several at once.)
  */
 
 #include <config.h>
@@ -32,19 +33,9 @@
 #include "log-sink.h"
 #include "snapshot-impl.h"
 
-#define WINDOW_CHUNKS 64
-
-/* One thread's work on one window. */
+/* One thread's work on one window, for one snapshot. */
 struct window {
-  struct snapshot *s;
-  struct snapshot_origin *origin; /* if anything is claimed */
-  uint64_t first;
-  uint64_t last;
-  unsigned claim_count;
-  struct pending claims[WINDOW_CHUNKS];
-  struct exception exceptions[WINDOW_CHUNKS]; /* for each claim */
-  char *why;
-
+  struct copy_window claimed;
   struct cond copied; /* jobs_left is 0 */
 
   /* Under the snapshot's lock. */
@@ -71,11 +62,8 @@ is_pending_locked (struct snapshot *s, uint64_t chunk)
   return false;
 }
 
-/* Claim all chunks of the window that are neither safe nor pending.  Returns
- * 0, or -ESTALE: the snapshot takes no more.
- */
-static int
-claim_chunks (struct window *w)
+int
+copy_window_claim (struct copy_window *w)
 {
   struct snapshot *s = w->s;
   uint64_t chunk;
@@ -101,9 +89,8 @@ claim_chunks (struct window *w)
   return 0;
 }
 
-/* Give all claims back, done or not. */
-static void
-release_claims (struct window *w)
+void
+copy_window_end (struct copy_window *w)
 {
   struct snapshot *s = w->s;
   unsigned i;
@@ -116,9 +103,8 @@ release_claims (struct window *w)
   cond_broadcast (&s->changed);
 }
 
-/* Wait until nobody is copying a chunk of the window any more. */
-static void
-wait_for_others (struct window *w)
+void
+copy_window_wait (struct copy_window *w)
 {
   struct snapshot *s = w->s;
   uint64_t chunk;
@@ -129,12 +115,60 @@ wait_for_others (struct window *w)
       cond_wait (&s->changed, &s->lock);
 }
 
+struct io_region
+copy_window_source (const struct copy_window *w, unsigned first, unsigned count)
+{
+  struct snapshot *s = w->s;
+  sector_t sector = w->exceptions[first].old_chunk << s->chunk_shift;
+  sector_t length = (sector_t) count << s->chunk_shift;
+
+  /* The last chunk of a device may be short. */
+  return (struct io_region){
+    .bdev = w->origin->bdev,
+    .sector = sector,
+    .count = MIN_OF (length, s->view.sectors - sector),
+  };
+}
+
+struct io_region
+copy_window_place (const struct copy_window *w, unsigned first,
+                   const struct io_region *source)
+{
+  return (struct io_region){
+    .bdev = w->s->cow,
+    .sector = w->exceptions[first].new_chunk << w->s->chunk_shift,
+    .count = source->count,
+  };
+}
+
+bool
+copy_window_goes_on (const struct copy_window *w, unsigned index)
+{
+  const struct exception *e = &w->exceptions[index];
+
+  return e->old_chunk == e[-1].old_chunk + 1 &&
+         e->new_chunk == e[-1].new_chunk + 1;
+}
+
+int
+copy_window_result (const struct copy_window *w, int read_err,
+                    unsigned write_err)
+{
+  if (read_err == 0 && write_err == 0)
+    return 0;
+  snprintf (w->why, SNAPSHOT_WHY_BYTES,
+            "%s of chunks %" PRIu64 " to %" PRIu64 " %s failed",
+            read_err ? "reading" : "copying", w->first, w->last,
+            read_err ? "from the volume" : "to the COW store");
+  return -EIO;
+}
+
 static void
 run_copied (int read_err, unsigned write_err, void *context)
 {
   struct window *w = context;
 
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->s->lock);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->claimed.s->lock);
   w->read_err |= read_err;
   w->write_err |= write_err;
   if (--w->jobs_left == 0)
@@ -147,27 +181,17 @@ run_copied (int read_err, unsigned write_err, void *context)
 static int
 start_run (struct window *w, unsigned first, unsigned count)
 {
-  struct snapshot *s = w->s;
-  sector_t sector = w->exceptions[first].old_chunk << s->chunk_shift;
-  sector_t length = (sector_t) count << s->chunk_shift;
-  /* The last chunk of a device may be short. */
-  struct io_region from = {
-    .bdev = w->origin->bdev,
-    .sector = sector,
-    .count = MIN_OF (length, s->view.sectors - sector),
-  };
-  struct io_region to = {
-    .bdev = s->cow,
-    .sector = w->exceptions[first].new_chunk << s->chunk_shift,
-    .count = from.count,
-  };
+  const struct copy_window *c = &w->claimed;
+  struct snapshot *s = c->s;
+  struct io_region from = copy_window_source (c, first, count);
+  struct io_region to = copy_window_place (c, first, &from);
   int r;
 
   mutex_lock (&s->lock);
   w->jobs_left++;
   mutex_unlock (&s->lock);
   /* With nothing else to do but wait, this thread copies. */
-  r = count == w->claim_count
+  r = count == c->claim_count
         ? kcopyd_copy_here (s->kcopyd, &from, 1, &to, 1U << KCOPYD_SPARSE,
                             run_copied, w)
         : -EAGAIN;
@@ -186,19 +210,18 @@ start_run (struct window *w, unsigned first, unsigned count)
 static int
 start_copies (struct window *w)
 {
-  const struct exception *e = w->exceptions;
+  const struct copy_window *c = &w->claimed;
   unsigned first, end;
   int r = 0;
 
-  for (first = 0; first < w->claim_count && r == 0; first = end) {
-    for (end = first + 1; end < w->claim_count; ++end)
-      if (e[end].old_chunk != e[end - 1].old_chunk + 1 ||
-          e[end].new_chunk != e[end - 1].new_chunk + 1)
+  for (first = 0; first < c->claim_count && r == 0; first = end) {
+    for (end = first + 1; end < c->claim_count; ++end)
+      if (!copy_window_goes_on (c, end))
         break;
     r = start_run (w, first, end - first);
   }
   if (r < 0)
-    snprintf (w->why, SNAPSHOT_WHY_BYTES, "a copy cannot be started: %s",
+    snprintf (c->why, SNAPSHOT_WHY_BYTES, "a copy cannot be started: %s",
               errno_text (r));
   return r;
 }
@@ -206,32 +229,31 @@ start_copies (struct window *w)
 static int
 wait_for_copies (struct window *w)
 {
-  struct snapshot *s = w->s;
+  struct snapshot *s = w->claimed.s;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->lock);
   while (w->jobs_left > 0)
     cond_wait (&w->copied, &s->lock);
-  if (w->read_err == 0 && w->write_err == 0)
-    return 0;
-  snprintf (w->why, SNAPSHOT_WHY_BYTES,
-            "%s of chunks %" PRIu64 " to %" PRIu64 " %s failed",
-            w->read_err ? "reading" : "copying", w->first, w->last,
-            w->read_err ? "from the volume" : "to the COW store");
-  return -EIO;
+  return copy_window_result (&w->claimed, w->read_err, w->write_err);
 }
 
 /* Give back the first COUNT chunks: they will not be committed. */
 static void
-release_chunks (struct window *w, unsigned count)
+release_chunks (struct copy_window *w, unsigned count)
 {
   /* The last first, so that they come out in rising order again. */
   while (count > 0)
     exception_store_release (w->s->store, w->exceptions[--count].new_chunk);
 }
 
-/* A chunk of the store for each claim, or for none. */
-static int
-allocate_chunks (struct window *w)
+void
+copy_window_release (struct copy_window *w)
+{
+  release_chunks (w, w->claim_count);
+}
+
+int
+copy_window_allocate (struct copy_window *w)
 {
   unsigned i;
 
@@ -266,7 +288,7 @@ is_being_read_locked (struct snapshot *s, uint64_t first, uint64_t last)
 
 /* Copied and committed: let readers find the chunks, and writers go. */
 static int
-publish (struct window *w)
+publish (struct copy_window *w)
 {
   struct snapshot *s = w->s;
   unsigned i;
@@ -324,23 +346,11 @@ warn_of_fill (struct snapshot *s)
   }
 }
 
-static int
-copy_claims (struct window *w)
+int
+copy_window_commit (struct copy_window *w)
 {
-  int r = allocate_chunks (w);
-  int started;
+  int r = exception_store_commit (w->s->store, w->exceptions, w->claim_count);
 
-  if (r < 0)
-    return r;
-  started = start_copies (w);
-  r = wait_for_copies (w); /* those that were started, in any case */
-  if (started < 0)
-    r = started;
-  if (r < 0) {
-    release_chunks (w, w->claim_count);
-    return r;
-  }
-  r = exception_store_commit (w->s->store, w->exceptions, w->claim_count);
   if (r < 0) {
     snprintf (w->why, SNAPSHOT_WHY_BYTES,
               "writing the records of the COW store failed: %s",
@@ -351,11 +361,32 @@ copy_claims (struct window *w)
   return publish (w);
 }
 
-static bool
-all_are_safe (const struct snapshot *s, uint64_t first, uint64_t last)
+static int
+copy_claims (struct window *w)
 {
-  for (; first <= last; ++first)
-    if (!snapshot_chunk_is_safe (s, first))
+  int r = copy_window_allocate (&w->claimed);
+  int started;
+
+  if (r < 0)
+    return r;
+  started = start_copies (w);
+  r = wait_for_copies (w); /* those that were started, in any case */
+  if (started < 0)
+    r = started;
+  if (r < 0) {
+    copy_window_release (&w->claimed);
+    return r;
+  }
+  return copy_window_commit (&w->claimed);
+}
+
+bool
+copy_window_is_safe (const struct copy_window *w)
+{
+  uint64_t chunk;
+
+  for (chunk = w->first; chunk <= w->last; ++chunk)
+    if (!snapshot_chunk_is_safe (w->s, chunk))
       return false;
   return true;
 }
@@ -367,25 +398,27 @@ snapshot_copy_chunks (struct snapshot *s, uint64_t first, uint64_t last,
   assert (s->kcopyd != NULL);
   while (first <= last) {
     struct window w = {
-      .s = s,
-      .first = first,
-      .last = MIN_OF (last, first + WINDOW_CHUNKS - 1),
-      .why = why,
+      .claimed = {
+        .s = s,
+        .first = first,
+        .last = MIN_OF (last, first + WINDOW_CHUNKS - 1),
+        .why = why,
+      },
     };
-    int r = claim_chunks (&w);
+    int r = copy_window_claim (&w.claimed);
 
-    if (w.claim_count > 0) {
+    if (w.claimed.claim_count > 0) {
       cond_init (&w.copied);
       r = copy_claims (&w);
       cond_destroy (&w.copied);
-      release_claims (&w);
+      copy_window_end (&w.claimed);
     }
     if (r < 0)
       return r;
-    wait_for_others (&w);
+    copy_window_wait (&w.claimed);
     /* If another thread failed to copy a chunk it is ours to try. */
-    if (all_are_safe (s, w.first, w.last))
-      first = w.last + 1;
+    if (copy_window_is_safe (&w.claimed))
+      first = w.claimed.last + 1;
   }
   return 0;
 }

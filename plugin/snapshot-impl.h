@@ -110,6 +110,64 @@ snapshot_chunk_of (const struct snapshot *s, sector_t sector)
 int snapshot_copy_chunks (struct snapshot *s, uint64_t first, uint64_t last,
                           char why[SNAPSHOT_WHY_BYTES]);
 
+/*----- windows: snapshot-copy.c ----------------------------------------*/
+
+#define WINDOW_CHUNKS 64
+
+/* What one thread copies at a time for one snapshot: some of the chunks FIRST
+ * .. LAST, at most WINDOW_CHUNKS.  The functions stand in the order in which
+ * they are called.
+ */
+struct copy_window {
+  struct snapshot *s;
+  struct snapshot_origin *origin; /* if anything is claimed */
+  uint64_t first;
+  uint64_t last;
+  unsigned claim_count;
+  struct pending claims[WINDOW_CHUNKS];
+  struct exception exceptions[WINDOW_CHUNKS]; /* for each claim */
+  char *why; /* of SNAPSHOT_WHY_BYTES: what has failed */
+};
+
+/* Claim all chunks of the window that are neither safe nor pending.  Returns
+ * 0, or -ESTALE: the snapshot takes no more.
+ */
+int copy_window_claim (struct copy_window *w);
+
+/* A chunk of the store for each claim, or for none; and give all back: they
+ * will not be committed.
+ */
+int copy_window_allocate (struct copy_window *w);
+void copy_window_release (struct copy_window *w);
+
+/* Where COUNT claims from FIRST on, that are neighbours, are copied from, and
+ * where to; claim INDEX is a neighbour of the one before, in both.
+ */
+struct io_region copy_window_source (const struct copy_window *w,
+                                     unsigned first, unsigned count);
+struct io_region copy_window_place (const struct copy_window *w, unsigned first,
+                                    const struct io_region *source);
+bool copy_window_goes_on (const struct copy_window *w, unsigned index);
+
+/* What kcopyd said of its copies: 0, or -EIO, and why. */
+int copy_window_result (const struct copy_window *w, int read_err,
+                        unsigned write_err);
+
+/* All are copied: make the exceptions durable, let readers find them, and
+ * writers go.
+ */
+int copy_window_commit (struct copy_window *w);
+
+/* Give all claims back, done or not; if there are any. */
+void copy_window_end (struct copy_window *w);
+
+/* Wait until nobody is copying a chunk of the window any more; with no claim.
+ */
+void copy_window_wait (struct copy_window *w);
+
+/* Nothing is left to do: otherwise it is this thread's turn again. */
+bool copy_window_is_safe (const struct copy_window *w);
+
 extern const struct target_ops snapshot_ops, snapshot_view_ops;
 
 /* A request of its own clients has ended. */
