@@ -9,13 +9,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "direct-snapshots.h"
 #include "snapshot.h"
 
 struct origin {
   struct target target;
   /* Who reads does not lock; who writes holds a range. */
   _Atomic (struct target *) lower;
-  struct snapshot *newest; /* or NULL */
+  struct snapshot *newest;         /* or NULL */
+  struct direct_snapshots *direct; /* instead, or NULL */
   /* The legs have once said that they cannot zero fast: by writing, or
    * by giving space back.
    */
@@ -37,6 +39,14 @@ lower_of (struct origin *o)
 }
 
 static int
+preserve (struct origin *o, sector_t sector, sector_t count)
+{
+  return o->direct != NULL
+           ? direct_snapshots_preserve (o->direct, sector, count)
+           : snapshot_preserve (o->newest, sector, count);
+}
+
+static int
 origin_read (struct target *t, void *buffer, sector_t sector, sector_t count)
 {
   return target_read (lower_of (origin_of (t)), buffer, sector, count);
@@ -51,7 +61,7 @@ origin_write (struct target *t, const void *buffer, sector_t sector,
 
   if (atomic_load_explicit (&o->refuses_writes, memory_order_relaxed))
     return -EIO;
-  r = snapshot_preserve (o->newest, sector, count);
+  r = preserve (o, sector, count);
   return r < 0 ? r : target_write (lower_of (o), buffer, sector, count, flags);
 }
 
@@ -74,7 +84,7 @@ origin_zero (struct target *t, sector_t sector, sector_t count, unsigned flags)
     return -EOPNOTSUPP;
   if (atomic_load_explicit (&o->refuses_writes, memory_order_relaxed))
     return -EIO;
-  r = snapshot_preserve (o->newest, sector, count);
+  r = preserve (o, sector, count);
   if (r == 0)
     r = target_zero (lower_of (o), sector, count, flags);
   if (r == -EOPNOTSUPP)
@@ -122,6 +132,12 @@ void
 origin_set_snapshot (struct origin *origin, struct snapshot *newest)
 {
   origin->newest = newest;
+}
+
+void
+origin_set_direct (struct origin *origin, struct direct_snapshots *direct)
+{
+  origin->direct = direct;
 }
 
 void

@@ -186,6 +186,10 @@ int origin_create (struct target *lower, struct origin **origin);
 void origin_destroy (struct origin *origin);
 void origin_set_snapshot (struct origin *origin, struct snapshot *newest);
 
+/* Direct snapshots instead of a chain (direct-snapshots.h). */
+struct direct_snapshots;
+void origin_set_direct (struct origin *origin, struct direct_snapshots *direct);
+
 /* Another device below, that is to be what the old one is, or to become what
  * that was to become.  Requests in flight go to the old one.
  */
