@@ -52,7 +52,7 @@ const char config_help[] =
   "on-cow-error=break-snapshot|break-guest-write\n"
   "                       When a store is full or fails.\n"
   "table=TABLE            The kernel's table of a mirror instead of legs, or\n"
-  "                       of a snapshot instead of a volume.";
+  "                       of snapshots and their origin.";
 
 void
 volume_spec_init (struct volume_spec *spec)
@@ -452,7 +452,7 @@ check_lines (const struct volume_spec *spec)
       is_useful |= strcmp (keys[i].name, useful[j]) == 0;
     if (is_useful)
       continue;
-    log_error ("%s=: is for a volume, and the table is that of a snapshot; "
+    log_error ("%s=: is for a volume, and the table is one of snapshots; "
                "leave one of them out",
                keys[i].name);
     return -EINVAL;

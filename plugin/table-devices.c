@@ -1,17 +1,18 @@
 /* The devices of a kernel's table of snapshots, without a volume.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Model: Linux 6.1 drivers/md/dm-snap.c snapshot_ctr(): what a store must be,
- * and which chunk size counts.  Differs: a store that is full refuses the
- * write, and loses nothing, whatever letter it has; a new store is made only
- * where nothing else can have been (the kernel looks at four bytes, which are
- * zeroes in many file systems, too).
+ * Model: Linux 6.1 drivers/md/dm-snap.c: each snapshot of an origin is a
+ * direct one.  Differs: a store that is full refuses a write of the snapshot's
+ * own clients, and loses nothing, whatever letter it has.
  *
  * States:
- *   OPEN -> STARTED [start]: the store has been flushed, chunks are copied
+ *   OPEN -> STARTED [start]: stores have been flushed, chunks are copied
  *   any  -> STOPPED [table_devices_stop]
  *
- * Locks: `lock`, for starting, outside those of the snapshot.
+ * Invariant: before STARTED nothing is written, but for new stores; and never
+ * to an origin that no line serves.
+ *
+ * Locks: `lock`, for starting, outside those of the snapshots.
  */
 
 #include <config.h>
@@ -23,43 +24,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bdev-target.h"
 #include "bits.h"
-#include "exception-store.h"
-#include "table-devices.h"
-#include "table-line.h"
-#include "volume-impl.h"
+#include "table-devices-impl.h"
 
 /* Pages for the copies: eight parts of a job at once. */
 #define COPY_PAGES \
   (8 * (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
 
-/* The kernel's chunk where the table has 0. */
-#define DEFAULT_CHUNK_SECTORS 32
-
-/* What must be zeroes where a store is to be made: file systems, partitions
- * and the like have something there.
- */
-#define BLANK_SECTORS 8
-
-/* One line, as it is served. */
-struct table_device {
-  struct volume_device device; /* the first: clients have this */
-  const struct table_line *line;
-  sector_t chunk_sectors; /* of the store */
-  struct block_device *origin;
-  struct bdev_target origin_target;
-  struct block_device *cow;  /* the snapshot's, once there is one */
-  struct snapshot *snapshot; /* NULL: the store is marked invalid */
-};
-
-struct table_devices {
-  struct volume_leg_options options;
-  struct table_device only;
-
-  struct mutex lock;
-  struct kcopyd_client *kcopyd; /* once started */
-};
+static bool
+is_valid (const struct table_device *d)
+{
+  return d->line->target == TABLE_ORIGIN ||
+         (d->snapshot != NULL && snapshot_is_valid (d->snapshot));
+}
 
 /*----- opening ---------------------------------------------------------*/
 
@@ -98,249 +75,219 @@ is_same_file (const char *path, struct block_device *bdev)
   return is_same;
 }
 
+/* Open PATH; if it cannot be written, and may be read only then, *IS_READ_ONLY
+ * is set.
+ */
+static int
+open_file (struct table_devices *t, const char *what, const char *path,
+           struct block_device **bdev, bool *is_read_only)
+{
+  char quote[LOG_QUOTE_BYTES];
+  int r = volume_open_device (&t->options, path, 0, bdev);
+
+  if ((r == -EACCES || r == -EROFS || r == -EPERM) &&
+      volume_open_device (&t->options, path, BDEV_OPEN_READ_ONLY, bdev) == 0) {
+    log_warning ("%s (%s) cannot be written: its device is read-only", what,
+                 log_quote (path, quote));
+    *is_read_only = true;
+    r = 0;
+  }
+  return r < 0 ? say_open_error (what, path, r) : 0;
+}
+
+/* True if PATH is that origin; of servers nothing but the name is known. */
+static bool
+is_origin (const struct table_origin *o, const char *path)
+{
+  return strcmp (o->path, path) == 0 || is_same_file (path, o->bdev);
+}
+
+static struct table_origin *
+find_origin (struct table_devices *t, const char *path)
+{
+  unsigned i;
+
+  for (i = 0; i < t->origin_count; ++i)
+    if (is_origin (&t->origins[i], path))
+      return &t->origins[i];
+  return NULL;
+}
+
+/* The origin of D, which may be another one's already. */
 static int
 open_origin (struct table_devices *t, struct table_device *d)
 {
+  bool is_served = d->line->target == TABLE_ORIGIN;
   const char *path = d->line->origin;
+  struct table_origin *o = find_origin (t, path);
   char quote[LOG_QUOTE_BYTES];
-  int r = volume_open_device (&t->options, path, BDEV_OPEN_READ_ONLY,
-                              &d->origin);
+  int r;
 
-  if (r < 0)
-    return say_open_error ("the origin", path, r);
-  if (bdev_sectors (d->origin) < d->line->sectors) {
-    log_error ("table=: the origin (%s) has %" PRIu64 " sectors, fewer than "
-               "the length in the table, %" PRIu64 "; give that of the origin",
-               log_quote (path, quote), bdev_sectors (d->origin),
-               d->line->sectors);
+  log_quote (path, quote);
+  if (o != NULL && is_served) {
+    log_error ("table=: two lines serve the same origin (%s); leave one of "
+               "them out",
+               quote);
     return -EINVAL;
   }
-  bdev_target_init (&d->origin_target, d->origin);
+  if (o == NULL) {
+    o = &t->origins[t->origin_count];
+    r = is_served
+          ? open_file (t, "the origin", path, &o->bdev, &d->device.is_read_only)
+          : volume_open_device (&t->options, path, BDEV_OPEN_READ_ONLY,
+                                &o->bdev);
+    if (r < 0)
+      return is_served ? r : say_open_error ("the origin", path, r);
+    t->origin_count++;
+    o->path = path;
+    bdev_target_init (&o->target, o->bdev);
+  }
+  d->origin = o;
+  if (bdev_sectors (o->bdev) >= d->line->sectors)
+    return 0;
+  log_error ("table=: the origin (%s) has %" PRIu64 " sectors, fewer than "
+             "the length in the table, %" PRIu64 "; give that of the origin",
+             quote, bdev_sectors (o->bdev), d->line->sectors);
+  return -EINVAL;
+}
+
+/* Lines that serve an origin come first: it is opened for writing then. */
+static int
+open_origins (struct table_devices *t)
+{
+  static const enum table_target order[] = { TABLE_ORIGIN, TABLE_SNAPSHOT };
+  unsigned i, j;
+
+  for (j = 0; j < ARRAY_COUNT (order); ++j)
+    for (i = 0; i < t->count; ++i) {
+      struct table_device *d = &t->devices[i];
+      int r = d->line->target == order[j] ? open_origin (t, d) : 0;
+
+      if (r < 0)
+        return r;
+    }
   return 0;
+}
+
+/* See that the store at PATH is neither an origin nor another one's. */
+static int
+check_cow_is_free (struct table_devices *t, const char *path)
+{
+  struct table_origin *o = find_origin (t, path);
+  const char *other = NULL;
+  char quote[LOG_QUOTE_BYTES];
+  unsigned i;
+
+  if (o != NULL)
+    other = "an origin";
+  for (i = 0; i < t->count && other == NULL; ++i)
+    if (t->devices[i].cow != NULL &&
+        (strcmp (t->devices[i].line->cow, path) == 0 ||
+         is_same_file (path, t->devices[i].cow)))
+      other = "another one's COW store";
+  if (other == NULL)
+    return 0;
+  log_error ("table=: the COW store (%s) is the same file as %s; give another "
+             "one",
+             log_quote (path, quote), other);
+  return -EINVAL;
 }
 
 static int
 open_cow (struct table_devices *t, struct table_device *d)
 {
   const char *path = d->line->cow;
-  char quote[LOG_QUOTE_BYTES];
-  int r;
+  int r = check_cow_is_free (t, path);
 
-  if (is_same_file (path, d->origin)) {
-    log_error ("table=: the COW store (%s) is the same file as the origin; "
-               "give another one",
-               log_quote (path, quote));
-    return -EINVAL;
-  }
+  if (r < 0)
+    return r;
+  if (d->line->is_persistent)
+    return open_file (t, "the COW store", path, &d->cow,
+                      &d->device.is_read_only);
   r = volume_open_device (&t->options, path, 0, &d->cow);
-  if ((r == -EACCES || r == -EROFS || r == -EPERM) && d->line->is_persistent &&
-      volume_open_device (&t->options, path, BDEV_OPEN_READ_ONLY, &d->cow) ==
-        0) {
-    d->device.is_read_only = true;
-    log_warning ("the snapshot is read-only: its store (%s) cannot be written",
-                 log_quote (path, quote));
-    r = 0;
-  }
   return r < 0 ? say_open_error ("the COW store", path, r) : 0;
 }
 
-/*----- chunks ----------------------------------------------------------*/
-
-static sector_t
-block_sectors (struct block_device *bdev)
-{
-  struct bdev_limits limits;
-
-  bdev_get_limits (bdev, &limits);
-  return div_round_up (limits.block_bytes, SECTOR_SIZE);
-}
-
+/* All stores are looked at before any is made, and those that are there are
+ * read before: a mistake must change nothing.
+ */
 static int
-check_blocks (const struct table_device *d, const char *what,
-              struct block_device *bdev)
+open_snapshots (struct table_devices *t)
 {
-  char quote[LOG_QUOTE_BYTES];
+  unsigned pass, i;
+  int r = 0;
 
-  if (d->chunk_sectors % block_sectors (bdev) == 0)
-    return 0;
-  log_error ("table=: chunks of %" PRIu64 " sectors are not whole blocks of "
-             "%s (%s), which have %" PRIu64 " sectors",
-             d->chunk_sectors, what, log_quote (bdev_name (bdev), quote),
-             block_sectors (bdev));
-  return -EINVAL;
-}
+  for (pass = 0; pass < 4; ++pass)
+    for (i = 0; i < t->count; ++i) {
+      struct table_device *d = &t->devices[i];
 
-/* The chunk size of a store that does not say. */
-static int
-decide_chunk (struct table_device *d)
-{
-  int r;
-
-  d->chunk_sectors = d->line->chunk_sectors;
-  if (d->chunk_sectors == 0)
-    d->chunk_sectors = MAX_OF (DEFAULT_CHUNK_SECTORS, block_sectors (d->cow));
-  r = check_blocks (d, "the origin", d->origin);
-  return r < 0 ? r : check_blocks (d, "the COW store", d->cow);
-}
-
-/*----- stores ----------------------------------------------------------*/
-
-/* As the kernel does: a store that begins with zeroes is none yet. */
-static int
-look_at_store (struct block_device *cow, bool *is_new, bool *is_blank)
-{
-  unsigned char data[BLANK_SECTORS * SECTOR_SIZE] = { 0 };
-  sector_t count = MIN_OF (bdev_sectors (cow), (sector_t) BLANK_SECTORS);
-  struct iovec iov = { data, sector_to_bytes (count) };
-  uint32_t magic;
-  size_t i;
-  int r = bdev_read (cow, &iov, 1, 0);
-
-  if (r < 0)
-    return r;
-  memcpy (&magic, data, sizeof magic);
-  *is_new = magic == 0;
-  *is_blank = true;
-  for (i = 0; i < iov.iov_len; ++i)
-    if (data[i] != 0)
-      *is_blank = false;
-  return 0;
-}
-
-static int
-check_new_store (struct table_device *d, bool is_blank)
-{
-  char quote[LOG_QUOTE_BYTES];
-  int r;
-
-  log_quote (d->line->cow, quote);
-  if (d->device.is_read_only) {
-    log_error ("table=: the COW store (%s) is empty, and cannot be written; "
-               "check its mode and owner",
-               quote);
-    return -EROFS;
-  }
-  if (!is_blank) {
-    log_error ("table=: the COW store (%s) is none, and something else may be "
-               "there; to lose that, fill its first %d bytes with zeroes",
-               quote, BLANK_SECTORS * SECTOR_SIZE);
-    return -EINVAL;
-  }
-  r = decide_chunk (d);
-  if (r < 0)
-    return r;
-  if (d->chunk_sectors > EXCEPTION_STORE_MAX_CHUNK_SECTORS) {
-    log_error ("table=: chunks of %" PRIu64 " sectors: a store (%s) can be "
-               "made and used here with up to %d",
-               d->chunk_sectors, quote, EXCEPTION_STORE_MAX_CHUNK_SECTORS);
-    return -EINVAL;
-  }
-  if (bdev_sectors (d->cow) <
-      exception_store_min_size (STORE_PERSISTENT, d->chunk_sectors)) {
-    log_error ("table=: the COW store (%s) has %" PRIu64 " sectors, too few "
-               "for chunks of %" PRIu64 "; give a larger one",
-               quote, bdev_sectors (d->cow), d->chunk_sectors);
-    return -ENOSPC;
-  }
-  return 0;
-}
-
-/* What the header of a store says, which counts for more than the table. */
-static int
-check_old_store (struct table_device *d, bool *is_valid)
-{
-  sector_t asked = d->line->chunk_sectors;
-  struct exception_store *store;
-  char quote[LOG_QUOTE_BYTES];
-  int r = exception_store_open (d->cow, bdev_sectors (d->origin), &store);
-
-  if (r < 0)
-    return r;
-  d->chunk_sectors = exception_store_chunk_sectors (store);
-  *is_valid = exception_store_is_valid (store);
-  exception_store_close (store);
-  log_quote (d->line->cow, quote);
-  if (asked != 0 && asked != d->chunk_sectors)
-    log_warning ("the store %s has chunks of %" PRIu64
-                 " sectors, which counts, "
-                 "and not the %" PRIu64 " of the table",
-                 quote, d->chunk_sectors, asked);
-  if (!*is_valid)
-    log_warning ("the store %s is marked invalid: the snapshot is lost, and "
-                 "nobody can open it; fill its first %d bytes with zeroes to "
-                 "begin a new one",
-                 quote, BLANK_SECTORS * SECTOR_SIZE);
-  return 0;
-}
-
-/* Open the snapshot, whose store is there, or transient. */
-static int
-open_snapshot (struct table_device *d)
-{
-  char quote[LOG_QUOTE_BYTES];
-  struct snapshot_params params = {
-    .name = log_quote (d->line->cow, quote),
-    .cow = d->cow,
-    .transient_chunk_sectors = d->line->is_persistent ? 0 : d->chunk_sectors,
-    .is_valid = true,
-    .is_read_only = d->device.is_read_only,
-    .on_cow_error = BREAK_SNAPSHOT,
-    .origin = &d->origin_target.target,
-    .sectors = d->line->sectors,
-  };
-  int r = snapshot_open (&params, &d->snapshot);
-
-  if (r < 0)
-    return r;
-  d->cow = NULL; /* it is the snapshot's now */
-  d->device.target = snapshot_target (d->snapshot);
-  return 0;
-}
-
-static int
-open_transient (struct table_device *d)
-{
-  char quote[LOG_QUOTE_BYTES];
-  int r = decide_chunk (d);
-
-  if (r < 0)
-    return r;
-  r = open_snapshot (d);
-  if (r == -ENOSPC)
-    log_error ("table=: the COW store (%s) has %" PRIu64 " sectors, fewer "
-               "than a chunk of %" PRIu64 "; give a larger one",
-               log_quote (d->line->cow, quote), bdev_sectors (d->cow),
-               d->chunk_sectors);
-  return r;
-}
-
-static int
-open_store (struct table_device *d)
-{
-  bool is_new, is_blank, is_valid = true;
-  char quote[LOG_QUOTE_BYTES];
-  int r;
-
-  if (!d->line->is_persistent)
-    return open_transient (d);
-  r = bdev_sectors (d->cow) > 0 ? look_at_store (d->cow, &is_new, &is_blank)
-                                : -ENOSPC;
-  if (r == 0)
-    r = is_new ? check_new_store (d, is_blank) : check_old_store (d, &is_valid);
-  else
-    log_error ("table=: the COW store (%s) cannot be read: %s",
-               log_quote (d->line->cow, quote), errno_text (r));
-  if (r < 0 || !is_valid)
-    return r;
-  if (is_new) {
-    r = exception_store_format (d->cow, d->chunk_sectors);
-    if (r < 0) {
-      log_error ("table=: a store cannot be made on %s: %s",
-                 log_quote (d->line->cow, quote), errno_text (r));
-      return r;
+      if (d->line->target != TABLE_SNAPSHOT)
+        continue;
+      if (pass == 0)
+        r = open_cow (t, d);
+      else if (pass == 1)
+        r = table_store_check (d);
+      else if (d->is_new == (pass == 3))
+        r = table_store_open (d);
+      if (r < 0)
+        return r;
     }
+  return 0;
+}
+
+/* What clients of a served origin see. */
+static int
+make_top (struct table_devices *t, struct table_device *d)
+{
+  struct table_origin *o = d->origin;
+  unsigned i;
+  int r;
+
+  bdev_target_init (&d->lower, o->bdev);
+  d->lower.target.sectors = d->line->sectors;
+  r = origin_create (&d->lower.target, &d->top);
+  if (r == 0)
+    r = direct_snapshots_create (&o->direct);
+  if (r < 0)
+    return r;
+  d->device.target = origin_target (d->top);
+  origin_set_direct (d->top, o->direct);
+  for (i = 0; i < t->count; ++i) {
+    struct table_device *other = &t->devices[i];
+
+    if (other->snapshot == NULL || other->origin != o)
+      continue;
+    if (other->device.is_read_only && !d->device.is_read_only) {
+      log_error ("table=: the origin (%s) cannot be served while a store of "
+                 "it (%s) cannot be written",
+                 d->line->origin, other->line->cow);
+      return -EROFS;
+    }
+    /* There are no more lines than it takes. */
+    r = direct_snapshots_add (o->direct, other->snapshot);
+    assert (r == 0);
   }
-  return open_snapshot (d);
+  return 0;
+}
+
+static int
+open_all (struct table_devices *t)
+{
+  unsigned i;
+  int r = open_origins (t);
+
+  if (r == 0)
+    r = open_snapshots (t);
+  for (i = 0; i < t->count && r == 0; ++i) {
+    struct table_device *d = &t->devices[i];
+
+    if (d->line->target == TABLE_ORIGIN)
+      r = make_top (t, d);
+    if (d->line->discard_passes_down)
+      log_warning ("discard_passdown_origin: the origin is not trimmed, only "
+                   "the snapshot is");
+  }
+  return r;
 }
 
 int
@@ -348,80 +295,124 @@ table_devices_open (const struct volume_spec *spec,
                     struct table_devices **devices)
 {
   struct table_devices *t = calloc (1, sizeof *t);
-  struct table_device *d;
-  int r;
+  unsigned i;
+  int r = 0;
 
-  assert (spec->line_count == 1);
   if (t == NULL)
     return -ENOMEM;
+  mutex_init (&t->lock);
   t->options = (struct volume_leg_options){ spec->direct,
                                             spec->leg_timeout_ms };
-  mutex_init (&t->lock);
-  d = &t->only;
-  range_lock_init (&d->device.range_lock);
-  d->line = &spec->lines[0];
-  r = open_origin (t, d);
+  t->default_index = table_lines_default (spec->lines, spec->line_count);
+  t->origins = calloc (spec->line_count, sizeof *t->origins);
+  t->devices = calloc (spec->line_count, sizeof *t->devices);
+  if (t->origins == NULL || t->devices == NULL)
+    r = -ENOMEM;
+  else
+    t->count = spec->line_count;
+  for (i = 0; i < t->count; ++i) {
+    t->devices[i].line = &spec->lines[i];
+    range_lock_init (&t->devices[i].device.range_lock);
+  }
   if (r == 0)
-    r = open_cow (t, d);
-  if (r == 0)
-    r = open_store (d);
+    r = open_all (t);
   if (r < 0) {
     if (r == -ENOMEM)
       log_error ("out of memory");
     table_devices_close (t);
     return r;
   }
-  if (d->line->discard_passes_down)
-    log_warning ("discard_passdown_origin: the origin is never touched; only "
-                 "the snapshot is trimmed");
   *devices = t;
   return 0;
 }
 
 /*----- starting and stopping -------------------------------------------*/
 
+/* Make durable what was found: who wrote it may have been killed.  A record
+ * of a chunk, before that may be overwritten in the origin, or written to in
+ * the store with FUA; and what a snapshot shows of the origin.
+ */
+static int
+settle (struct table_device *d)
+{
+  int r;
+
+  if (d->line->target == TABLE_ORIGIN) {
+    if (d->device.is_read_only)
+      return 0;
+    r = bdev_flush (d->origin->bdev);
+    if (r < 0)
+      log_error ("the origin (%s) cannot be flushed: %s", d->line->origin,
+                 errno_text (r));
+    return r;
+  }
+  if (d->snapshot == NULL || d->device.is_read_only)
+    return 0;
+  return snapshot_settle (d->snapshot);
+}
+
 /* Get ready for writes, once, before the first one. */
 static int
 start (struct table_devices *t)
 {
-  struct table_device *d = &t->only;
+  unsigned i;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&t->lock);
   if (t->kcopyd != NULL)
     return 0;
-  /* Who wrote the records that were found may have been killed: a write with
-   * FUA to a chunk is worth nothing while its record is not durable.
-   */
-  r = target_flush (d->device.target);
-  if (r < 0) {
-    log_error ("the COW store (%s) cannot be flushed: %s", d->line->cow,
-               errno_text (r));
-    return r;
-  }
   r = kcopyd_client_create (COPY_PAGES, &t->kcopyd);
   if (r < 0) {
-    log_error ("the copying to the COW store cannot be started: %s",
+    log_error ("the copying to COW stores cannot be started: %s",
                errno_text (r));
     return r;
   }
-  snapshot_set_kcopyd (d->snapshot, t->kcopyd);
+  for (i = 0; i < t->count; ++i) {
+    struct table_device *d = &t->devices[i];
+
+    d->start_error = settle (d);
+    if (d->snapshot != NULL)
+      snapshot_set_kcopyd (d->snapshot, t->kcopyd);
+  }
+  for (i = 0; i < t->origin_count; ++i)
+    if (t->origins[i].direct != NULL)
+      direct_snapshots_set_kcopyd (t->origins[i].direct, t->kcopyd);
   return 0;
+}
+
+/* Why the device, once started, cannot be written: an origin needs the stores
+ * of all its snapshots.
+ */
+static int
+why_not (const struct table_devices *t, const struct table_device *d)
+{
+  unsigned i;
+
+  for (i = 0; i < t->count && d->line->target == TABLE_ORIGIN; ++i)
+    if (t->devices[i].origin == d->origin && t->devices[i].start_error < 0)
+      return t->devices[i].start_error;
+  return d->start_error;
 }
 
 void
 table_devices_stop (struct table_devices *devices)
 {
-  struct table_device *d = &devices->only;
-  int r;
+  unsigned i;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&devices->lock);
   if (devices->kcopyd == NULL)
     return;
-  r = target_flush (d->device.target);
-  if (r < 0)
-    log_error ("the COW store (%s) cannot be flushed at the end: %s",
-               d->line->cow, errno_text (r));
+  for (i = 0; i < devices->count; ++i) {
+    struct table_device *d = &devices->devices[i];
+    int r = 0;
+
+    if (is_valid (d) && !d->device.is_read_only)
+      r = target_flush (d->device.target);
+    if (r < 0)
+      log_error ("%s cannot be flushed at the end: %s",
+                 d->line->cow != NULL ? d->line->cow : d->line->origin,
+                 errno_text (r));
+  }
   kcopyd_client_destroy (devices->kcopyd);
   devices->kcopyd = NULL;
 }
@@ -429,38 +420,67 @@ table_devices_stop (struct table_devices *devices)
 void
 table_devices_close (struct table_devices *devices)
 {
-  struct table_device *d;
+  unsigned i;
 
   if (devices == NULL)
     return;
   assert (devices->kcopyd == NULL);
-  d = &devices->only;
-  snapshot_close (d->snapshot);
-  bdev_close (d->cow);
-  bdev_close (d->origin);
-  range_lock_destroy (&d->device.range_lock);
+  for (i = 0; i < devices->count; ++i) {
+    struct table_device *d = &devices->devices[i];
+
+    origin_destroy (d->top);
+    snapshot_close (d->snapshot);
+    bdev_close (d->cow);
+    range_lock_destroy (&d->device.range_lock);
+  }
+  for (i = 0; i < devices->origin_count; ++i) {
+    direct_snapshots_destroy (devices->origins[i].direct);
+    bdev_close (devices->origins[i].bdev);
+  }
+  free (devices->devices);
+  free (devices->origins);
   mutex_destroy (&devices->lock);
   free (devices);
 }
 
 /*----- clients ---------------------------------------------------------*/
 
+static struct table_device *
+find_device (struct table_devices *t, const char *name)
+{
+  unsigned i;
+
+  if (name[0] == '\0')
+    return t->default_index >= 0 ? &t->devices[t->default_index] : NULL;
+  for (i = 0; i < t->count; ++i)
+    if (t->devices[i].line->name != NULL &&
+        strcmp (t->devices[i].line->name, name) == 0)
+      return &t->devices[i];
+  return NULL;
+}
+
 int
 table_device_open (struct table_devices *devices, const char *name,
                    bool may_write, struct volume_device **device)
 {
-  struct table_device *d = &devices->only;
-  int r;
+  struct table_device *d = find_device (devices, name);
+  char quote[LOG_QUOTE_BYTES];
+  int r = 0;
 
-  if (name[0] != '\0')
+  if (d == NULL)
     return volume_device_say_none (name);
-  if (d->snapshot == NULL || !snapshot_is_valid (d->snapshot)) {
-    log_error ("export '': the snapshot is invalid: its store is marked so");
+  if (may_write && !d->device.is_read_only) {
+    r = start (devices);
+    if (r == 0)
+      r = why_not (devices, d);
+    if (r < 0)
+      return r;
+  }
+  if (!is_valid (d)) {
+    log_error ("export '%s': the snapshot is invalid, as its store (%s) says",
+               name, log_quote (d->line->cow, quote));
     return -EIO;
   }
-  r = may_write && !d->device.is_read_only ? start (devices) : 0;
-  if (r < 0)
-    return r;
   *device = &d->device;
   return 0;
 }
@@ -470,9 +490,23 @@ table_devices_each_export (struct table_devices *devices, volume_export_fn fn,
                            void *opaque)
 {
   char text[VOLUME_DESCRIPTION_BYTES];
+  unsigned i;
+  int r = 0;
 
-  table_device_describe (&devices->only.device, text);
-  return fn (opaque, "", text);
+  if (devices->default_index >= 0) {
+    table_device_describe (&devices->devices[devices->default_index].device,
+                           text);
+    r = fn (opaque, "", text);
+  }
+  for (i = 0; i < devices->count && r == 0; ++i) {
+    const struct table_device *d = &devices->devices[i];
+
+    if (d->line->name == NULL)
+      continue;
+    table_device_describe (&d->device, text);
+    r = fn (opaque, d->line->name, text);
+  }
+  return r;
 }
 
 /* The state, in the kernel's words. */
@@ -481,7 +515,7 @@ describe_state (const struct table_device *d, char *text, size_t bytes)
 {
   struct snapshot_status status;
 
-  if (d->snapshot == NULL || !snapshot_is_valid (d->snapshot)) {
+  if (!is_valid (d)) {
     snprintf (text, bytes, "Invalid");
     return;
   }
@@ -513,6 +547,12 @@ table_device_describe (const struct volume_device *device,
   const struct table_line *line = d->line;
   char state[80];
 
+  if (line->target == TABLE_ORIGIN) {
+    snprintf (text, VOLUME_DESCRIPTION_BYTES,
+              "0 %" PRIu64 " snapshot-origin %s", line->sectors,
+              shown_path (line->origin));
+    return;
+  }
   describe_state (d, state, sizeof state);
   snprintf (text, VOLUME_DESCRIPTION_BYTES,
             "0 %" PRIu64 " snapshot %s %s %s %" PRIu64 ": %s", line->sectors,

@@ -2,8 +2,11 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * A snapshot is served as the kernel's target of that name would show it: what
- * its store has, and the origin elsewhere.  Writes go to the store; the origin
- * is opened for reading only, and nobody may write to it meanwhile.
+ * its store has, and the origin elsewhere.  Writes go to the store.  An origin
+ * is written only where a line serves it, as snapshot-origin: then what is
+ * overwritten is first copied to all snapshots of it that are in the table.
+ * Otherwise it is opened for reading only, and nobody may write to it
+ * meanwhile.
  *
  * What is wrong is said to the log, naming the thing and the remedy; the
  * functions return 0 or a negative errno.
@@ -18,10 +21,10 @@
 
 struct table_devices;
 
-/* Open the origin and the store of the only line in SPEC, check everything,
- * and then, if the store is new, make it; otherwise nothing is written.  SPEC
- * outlives the devices.  Starts no thread.  A store that is marked invalid is
- * opened, and its device shown, but no client can have it.
+/* Open the origins and stores of the lines in SPEC, check everything, and then
+ * make the stores that are new; otherwise nothing is written.  SPEC outlives
+ * the devices.  Starts no thread.  A store that is marked invalid is opened,
+ * and its device shown, but no client can have it.
  */
 int table_devices_open (const struct volume_spec *spec,
                         struct table_devices **devices);
@@ -42,6 +45,7 @@ int table_devices_each_export (struct table_devices *devices,
 
 /* The device as the kernel's "dmsetup table" and "dmsetup status" tell of it:
  *   START LENGTH snapshot ORIGIN COW P|PO|N CHUNK: STATUS
+ *   START LENGTH snapshot-origin ORIGIN
  * where STATUS is Invalid, Overflow, or USED/TOTAL METADATA in sectors.
  */
 void table_device_describe (const struct volume_device *device,

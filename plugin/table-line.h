@@ -12,7 +12,16 @@
 /* The kernel's greatest chunk: 1 GiB. */
 #define TABLE_MAX_CHUNK_SECTORS 2097152
 
+#define TABLE_MAX_LINES 64
+
+enum table_target {
+  TABLE_SNAPSHOT,
+  TABLE_ORIGIN, /* has nothing but its origin */
+};
+
 struct table_line {
+  char *name; /* of the export; NULL: it has none */
+  enum table_target target;
   sector_t sectors; /* of the device */
   char *origin;     /* paths */
   char *cow;
@@ -23,6 +32,11 @@ struct table_line {
   bool discard_zeroes_cow;
   bool discard_passes_down;
 };
+
+/* Which of COUNT lines is the default export: the one without a name, or the
+ * only snapshot-origin, or the only one; -1: none is.
+ */
+int table_lines_default (const struct table_line *lines, unsigned count);
 
 /* Free COUNT of them, and what they hold. */
 void table_lines_free (struct table_line *lines, unsigned count);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "log-sink.h"
+#include "sector.h"
 #include "table-words.h"
 
 #define BLANKS " \t\n"
@@ -32,14 +33,16 @@ take_word (char *p)
 }
 
 int
-table_words_split (struct table_words *t, const char *text)
+table_words_split (struct table_words *t, const char *text, size_t bytes)
 {
   char *p;
 
   t->count = t->next = 0;
-  t->text = strdup (text);
+  t->text = malloc (bytes + 1);
   if (t->text == NULL)
     return -ENOMEM;
+  memcpy (t->text, text, bytes);
+  t->text[bytes] = '\0';
   for (p = t->text; *(p += strspn (p, BLANKS)) != '\0';) {
     if (t->count == TABLE_MAX_WORDS) {
       log_error ("table=: has more than %d words, more than any target needs",
@@ -79,6 +82,21 @@ table_words_number (struct table_words *t, const char *what, uint64_t max,
     return 0;
   log_error ("table=: '%s' is not %s; give a number up to %" PRIu64,
              log_quote (word, quote), what, max);
+  return -EINVAL;
+}
+
+int
+table_words_range (struct table_words *t, uint64_t *sectors)
+{
+  uint64_t start;
+
+  if (table_words_number (t, "where the target starts", 0, &start) < 0 ||
+      table_words_number (t, "its length in sectors", SECTOR_MAX, sectors) < 0)
+    return -EINVAL;
+  if (*sectors > 0)
+    return 0;
+  log_error ("table=: its length is 0; give the size of the volume in "
+             "sectors");
   return -EINVAL;
 }
 

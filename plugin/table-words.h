@@ -9,6 +9,7 @@
 #define DM_TABLE_WORDS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Nine legs, with all that can be said of them, are fewer words. */
@@ -22,10 +23,10 @@ struct table_words {
   char *words[TABLE_MAX_WORDS];
 };
 
-/* Take TEXT apart.  Returns 0, -EINVAL (there are too many) or -ENOMEM; to be
- * freed in any case.
+/* Take BYTES of TEXT apart.  Returns 0, -EINVAL (there are too many words) or
+ * -ENOMEM; to be freed in any case.
  */
-int table_words_split (struct table_words *t, const char *text);
+int table_words_split (struct table_words *t, const char *text, size_t bytes);
 void table_words_free (struct table_words *t);
 
 /* The next word, or "" at the end. */
@@ -41,6 +42,11 @@ int table_words_number (struct table_words *t, const char *what, uint64_t max,
  * -ENOMEM.
  */
 int table_words_path (struct table_words *t, const char *what, char **path);
+
+/* The next words are the start of a target, which is 0, and its length, which
+ * is not; or it is said what is wrong: 0 or -EINVAL.
+ */
+int table_words_range (struct table_words *t, uint64_t *sectors);
 
 /* True if the next word is WORD, which is taken then. */
 bool table_words_next_is (struct table_words *t, const char *word);

@@ -20,21 +20,6 @@
 
 /*----- parts -----------------------------------------------------------*/
 
-static int
-take_range (struct table_words *t, uint64_t *sectors)
-{
-  uint64_t start;
-
-  if (table_words_number (t, "where the target starts", 0, &start) < 0 ||
-      table_words_number (t, "its length in sectors", SECTOR_MAX, sectors) < 0)
-    return -EINVAL;
-  if (*sectors > 0)
-    return 0;
-  log_error ("table=: its length is 0; give the size of the volume in "
-             "sectors");
-  return -EINVAL;
-}
-
 /* The log and its arguments, of which there must be as many as it says. */
 static int
 take_log (struct volume_spec *spec, struct table_words *t, uint64_t sectors)
@@ -166,40 +151,44 @@ take_mirror (struct volume_spec *spec, struct table_words *t, uint64_t sectors)
   return r;
 }
 
-static int
-take_target (struct volume_spec *spec, struct table_words *t)
+/* True if TEXT, all of it, is the table of a mirror. */
+static bool
+is_mirror (const char *text)
 {
-  char quote[LOG_QUOTE_BYTES];
-  uint64_t sectors;
-  int r = take_range (t, &sectors);
+  static const char blanks[] = " \t\n", word[] = "mirror";
+  unsigned i;
 
-  if (r < 0)
-    return r;
-  if (table_words_next_is (t, "mirror"))
-    return take_mirror (spec, t, sectors);
-  if (table_words_next_is (t, "snapshot"))
-    return table_snapshot_take (spec, t, sectors);
-  log_error ("table=: '%s' is not a target that is known here; give mirror "
-             "or snapshot",
-             log_quote (table_words_next (t), quote));
-  return -EINVAL;
+  for (i = 0; i < 2; ++i) {
+    text += strspn (text, blanks);
+    text += strcspn (text, blanks);
+  }
+  text += strspn (text, blanks);
+  return strncmp (text, word, strlen (word)) == 0 &&
+         strcspn (text, blanks) == strlen (word);
 }
 
 int
 table_set (struct volume_spec *spec, const char *text)
 {
   struct table_words t;
+  uint64_t sectors;
   int r;
 
   if (spec->leg_count > 0) {
     log_error ("table=: legs were given already; give the table, or the legs");
     return -EINVAL;
   }
-  r = table_words_split (&t, text);
-  if (r == 0)
-    r = take_target (spec, &t);
+  if (is_mirror (text)) {
+    r = table_words_split (&t, text, strlen (text));
+    if (r == 0)
+      r = table_words_range (&t, &sectors);
+    if (r == 0 && table_words_next_is (&t, "mirror"))
+      r = take_mirror (spec, &t, sectors);
+    table_words_free (&t);
+  }
+  else
+    r = table_snapshots_set (spec, text);
   if (r == 0)
     spec->is_table = true;
-  table_words_free (&t);
   return r;
 }

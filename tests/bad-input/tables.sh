@@ -29,7 +29,7 @@ snapshot ()
   refuse "$1" "$2" table="0 $3"
 }
 
-snapshot "'snap' is not a target" 'give mirror or snapshot' '128 snap o.img'
+snapshot "'snap' is not a target" 'give mirror, snapshot or snapshot-origin' '128 snap o.img'
 snapshot 'ends where' 'COW store' '128 snapshot o.img'
 snapshot "'Q'" 'give P, PO or N' '128 snapshot o.img new.cow Q 8'
 snapshot '12 sectors' 'power of two' '128 snapshot o.img new.cow P 12'
@@ -58,6 +58,23 @@ snapshot 'kernel.cow.*outside the volume' 'give the snapshot up' \
 put kernel.cow 0 1
 snapshot 'kernel.cow.*magic' 'give the snapshot up' \
   '128 snapshot o.img kernel.cow P 8'
+
+# Several lines.
+origin='0 128 snapshot-origin o.img'
+refuse 'same origin \(same.img\)' 'leave one of them out' \
+  table="$origin;b: 0 128 snapshot-origin same.img"
+refuse 'new.cow.* same file as another' 'give another' \
+  table="$origin;a: 0 128 snapshot o.img new.cow P 8;b: 0 128 snapshot o.img ./new.cow N 8"
+refuse 'same.img.* same file as an origin' 'give another' \
+  table="a: 0 128 snapshot fs.img same.img N 8;$origin"
+refuse 'no name' 'put .NAME:. before' table="$origin;$origin"
+refuse 'the origin \(no.img\): does not exist' 'check the name' \
+  table='0 128 snapshot-origin no.img'
+# A store that is wrong keeps the others from being made.
+refuse 'fs.img.* something else may be' 'fill its first' \
+  table="$origin;a: 0 128 snapshot o.img new.cow P 8;b: 0 128 snapshot o.img fs.img P 8"
+refuse 'kernel.cow.*magic' 'give the snapshot up' \
+  table="$origin;a: 0 128 snapshot o.img new.cow P 8;b: 0 128 snapshot o.img kernel.cow P 8"
 
 good='0 128 snapshot o.img new.cow P 8'
 for key in meta=d control=s.sock snapshot=s size=64K sync=none chunk-size=4K \

@@ -20,8 +20,11 @@ static void
 check_line (const struct table_line *line)
 {
   fuzz_assert (line->sectors > 0 && line->sectors <= SECTOR_MAX);
-  fuzz_assert (line->origin[0] != '\0' && line->cow[0] != '\0');
-  fuzz_assert (strcmp (line->origin, line->cow) != 0);
+  fuzz_assert (line->name == NULL || snapshot_name_is_valid (line->name));
+  fuzz_assert (line->origin[0] != '\0');
+  fuzz_assert ((line->cow == NULL) == (line->target == TABLE_ORIGIN));
+  fuzz_assert (line->cow == NULL ||
+               (line->cow[0] != '\0' && strcmp (line->origin, line->cow) != 0));
   fuzz_assert (line->chunk_sectors == 0 || is_power_of_2 (line->chunk_sectors));
   fuzz_assert (line->chunk_sectors <= TABLE_MAX_CHUNK_SECTORS);
   fuzz_assert (line->is_persistent || !line->may_overflow);
@@ -38,7 +41,9 @@ check_spec (const struct volume_spec *spec)
   fuzz_assert (is_power_of_2 (spec->region_bytes));
   fuzz_assert (is_power_of_2 (spec->chunk_bytes));
   fuzz_assert (spec->leg_timeout_ms >= 1000);
-  fuzz_assert (spec->line_count <= 1);
+  fuzz_assert (spec->line_count <= TABLE_MAX_LINES);
+  fuzz_assert (table_lines_default (spec->lines, spec->line_count) <
+               (int) MAX_OF (spec->line_count, 1));
   fuzz_assert (spec->line_count == 0 || spec->leg_count == 0);
   for (i = 0; i < spec->line_count; ++i)
     check_line (&spec->lines[i]);

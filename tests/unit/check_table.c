@@ -231,6 +231,101 @@ START_TEST (snapshots_that_the_kernel_refuses_are_refused)
 }
 END_TEST
 
+START_TEST (tables_may_have_several_lines)
+{
+  static const struct {
+    const char *text;
+    unsigned lines;
+    int by_default;
+    const char *names; /* of all, with a blank behind each */
+  } cases[] = {
+    { "0 8 snapshot-origin o", 1, 0, "- " },
+    { "vol: 0 8 snapshot-origin o", 1, 0, "vol " },
+    { "a: 0 8 snapshot o c P 8", 1, 0, "a " },
+    { "0 8 snapshot-origin o;a: 0 8 snapshot o c P 8; b: 0 8 snapshot o d N 8",
+      3, 0, "- a b " },
+    { "a: 0 8 snapshot o c P 8\nvol: 0 9 snapshot-origin o\n", 2, 1, "a vol " },
+    { "a: 0 8 snapshot o c P 8\n\n ; \n0 8 snapshot o d P 8;", 2, 1, "a - " },
+    { "a: 0 8 snapshot o c P 8;b: 0 8 snapshot o d P 8", 2, -1, "a b " },
+    { "a: 0 8 snapshot-origin o;b: 0 8 snapshot-origin p", 2, -1, "a b " },
+    /* A backslash takes the meaning from what ends a line, too. */
+    { "vg-lv.1: 0 8 snapshot-origin o\\;\\\np", 1, 0, "vg-lv.1 " },
+  };
+  unsigned i, j;
+
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    struct volume_spec spec;
+    char names[100] = "";
+
+    ck_assert_msg (set (&spec, cases[i].text) == 0, "%s: %s", cases[i].text,
+                   captured_text);
+    ck_assert_int_eq (config_check (&spec), 0);
+    ck_assert_uint_eq (spec.line_count, cases[i].lines);
+    ck_assert_int_eq (table_lines_default (spec.lines, spec.line_count),
+                      cases[i].by_default);
+    for (j = 0; j < spec.line_count; ++j) {
+      const char *name = spec.lines[j].name;
+
+      strcat (strcat (names, name != NULL ? name : "-"), " ");
+      ck_assert ((spec.lines[j].cow == NULL) ==
+                 (spec.lines[j].target == TABLE_ORIGIN));
+    }
+    ck_assert_str_eq (names, cases[i].names);
+    if (i == ARRAY_COUNT (cases) - 1)
+      ck_assert_str_eq (spec.lines[0].origin, "o;\np");
+    volume_spec_free (&spec);
+  }
+}
+END_TEST
+
+START_TEST (lines_that_do_not_fit_are_refused)
+{
+  static const struct {
+    const char *text, *said;
+  } cases[] = {
+    { " ; \n", "'' is not where the target starts" },
+    { "a:", "'' is not where the target starts" },
+    { "a: b: 0 8 snapshot-origin o", "'b:' is not where the target starts" },
+    { "a b: 0 8 snapshot-origin o", "'a' is not where the target starts" },
+    { ": 0 8 snapshot-origin o", "'' is not a name for a device" },
+    { "..: 0 8 snapshot-origin o", "'..' is not a name for a device" },
+    { "%s%n: 0 8 snapshot-origin o", "'%s%n' is not a name for a device" },
+    { "a/b: 0 8 snapshot-origin o", "'a/b' is not a name for a device" },
+    { "0 8 snapshot-origin", "ends where the path of the origin" },
+    { "0 8 snapshot-origin o p", "has 'p' behind its end" },
+    { "0 8 snapshot-origin o;0 8 snapshot-origin p", "two lines have no name" },
+    { "a: 0 8 snapshot-origin o;a: 0 8 snapshot o c P 8",
+      "two lines have the name 'a'" },
+    { "0 8 snapshot o c P 8;vol: 0 8 snapshot-origin o",
+      "would both be the default export" },
+    { "a: 0 1000 mirror core 1 64 2 a 0 b 0", "a mirror must be alone" },
+    { "0 8 snapshot-origin o;0 1000 mirror core 1 64 2 a 0 b 0",
+      "a mirror must be alone" },
+    { "a: 0 8 snapshot o c P 8\nb: 0 8 snapshot o d P 7", "chunks of 7" },
+    { "a: 0 8 snapshot\no c P 8", "ends where the path of the origin" },
+  };
+  char many[TABLE_MAX_LINES * 32 + 64] = "";
+  struct volume_spec spec;
+  unsigned i;
+
+  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+    ck_assert_msg (set (&spec, cases[i].text) == -EINVAL, "%s", cases[i].text);
+    ck_assert_msg (strstr (captured_text, cases[i].said) != NULL, "%s: %s",
+                   cases[i].text, captured_text);
+    volume_spec_free (&spec);
+  }
+  for (i = 0; i < TABLE_MAX_LINES; ++i)
+    (void) snprintf (many + strlen (many), 32, "n%u: 0 8 snapshot o c%u N 8;",
+                     i, i);
+  ck_assert_int_eq (set (&spec, many), 0);
+  volume_spec_free (&spec);
+  strcat (many, "0 8 snapshot-origin o");
+  ck_assert_int_eq (set (&spec, many), -EINVAL);
+  assert_said ("more than 64 lines");
+  volume_spec_free (&spec);
+}
+END_TEST
+
 START_TEST (a_snapshot_has_no_volume)
 {
   static const char *const keys[][2] = {
@@ -248,7 +343,7 @@ START_TEST (a_snapshot_has_no_volume)
     ck_assert_int_eq (config_set (&spec, keys[i][0], keys[i][1]), 0);
     ck_assert_int_eq (config_check (&spec), -EINVAL);
     assert_said (keys[i][0]);
-    assert_said ("is for a volume, and the table is that of a snapshot");
+    assert_said ("is for a volume, and the table is one of snapshots");
     volume_spec_free (&spec);
   }
 }
@@ -312,6 +407,7 @@ START_TEST (want_of_memory_is_told)
 {
   want_memory ("0 1000 mirror disk 2 log 64 2 a 0 b 8", 4);
   want_memory ("0 1000 snapshot o c P 8", 4);
+  want_memory ("a: 0 9 snapshot o c P 8;0 9 snapshot-origin o", 8);
 }
 END_TEST
 
@@ -388,6 +484,8 @@ main (void)
     what_the_kernel_refuses_is_refused,
     tables_of_snapshots_are_taken,
     snapshots_that_the_kernel_refuses_are_refused,
+    tables_may_have_several_lines,
+    lines_that_do_not_fit_are_refused,
     a_snapshot_has_no_volume,
     other_keys_are_not_beside_it,
     want_of_memory_is_told,

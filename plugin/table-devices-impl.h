@@ -1,0 +1,62 @@
+/* What the files of the devices of a table share.
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef DM_TABLE_DEVICES_IMPL_H
+#define DM_TABLE_DEVICES_IMPL_H
+
+#include "bdev-target.h"
+#include "direct-snapshots.h"
+#include "table-devices.h"
+#include "table-line.h"
+#include "volume-impl.h"
+
+/* The file or disk of which lines have snapshots. */
+struct table_origin {
+  const char *path;
+  struct block_device *bdev;
+  struct bdev_target target; /* all of it */
+
+  struct direct_snapshots *direct; /* NULL: no line serves it */
+};
+
+/* One line, as it is served. */
+struct table_device {
+  struct volume_device device; /* the first: clients have this */
+  const struct table_line *line;
+  struct table_origin *origin;
+
+  /* Of a snapshot. */
+  sector_t chunk_sectors;
+  struct block_device *cow; /* the snapshot's, once there is one */
+  bool is_new;              /* the store is still to be made */
+  bool is_invalid;          /* it is marked so */
+  struct snapshot *snapshot;
+  int start_error; /* it cannot be written */
+
+  /* Of a snapshot-origin. */
+  struct bdev_target lower; /* as much of it as the line says */
+  struct origin *top;
+};
+
+struct table_devices {
+  struct volume_leg_options options;
+  unsigned origin_count;
+  struct table_origin *origins; /* as many as lines, at most */
+  unsigned count;
+  struct table_device *devices; /* one for each line */
+  int default_index;            /* or -1 */
+
+  struct mutex lock;
+  struct kcopyd_client *kcopyd; /* once started */
+};
+
+/* Look at the store of a snapshot, whose files are open: can it be used, or
+ * made?  Reads only.
+ */
+int table_store_check (struct table_device *d);
+
+/* Open the snapshot, unless it is invalid; a new store is made first. */
+int table_store_open (struct table_device *d);
+
+#endif /* DM_TABLE_DEVICES_IMPL_H */
