@@ -42,6 +42,18 @@ write_and_close (int fd, const char *text)
   return r;
 }
 
+/* A file is put in the place of PATH: a device there would be lost, and root
+ * may do that even in /dev.  A folder is refused by rename.
+ */
+static bool
+may_be_replaced (const char *path)
+{
+  struct stat st;
+
+  return lstat (path, &st) == -1 || S_ISREG (st.st_mode) ||
+         S_ISLNK (st.st_mode) || S_ISDIR (st.st_mode);
+}
+
 static int
 replace_file (const char *path, const char *text)
 {
@@ -50,6 +62,11 @@ replace_file (const char *path, const char *text)
   int fd, r;
 
   (void) umask (mask);
+  if (!may_be_replaced (path))
+    return ctl_error (
+      "%s: is no regular file, and is not replaced; name a file, "
+      "or leave --textfile out to print",
+      path);
   if (asprintf (&new_path, "%s.XXXXXX", path) == -1)
     return ctl_error ("out of memory");
   fd = mkostemp (new_path, O_CLOEXEC);

@@ -72,6 +72,10 @@ test "$(find "$TMP" -name 'dm.prom*' | wc -l)" -eq 1 ||
 expect 1 -s "$(control vol)" metrics --textfile "$TMP/no/dm.prom"
 told 'cannot be created: No such file'
 mkdir "$TMP/folder"
+mkfifo "$TMP/fifo"
+expect 1 -s "$(control vol)" metrics --textfile "$TMP/fifo"
+told 'fifo: is no regular file, and is not replaced'
+test -p "$TMP/fifo" || fail "a FIFO was replaced"
 expect 1 -s "$(control vol)" metrics --textfile "$TMP/folder"
 told 'cannot be replaced'
 stop_nbdkit vol
