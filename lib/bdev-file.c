@@ -372,8 +372,11 @@ examine (struct bdev_file *f)
     if (ioctl (f->fd, BLKGETSIZE64, &f->size_bytes) == -1)
       return -errno;
   }
-  else if (S_ISREG (st.st_mode))
+  else if (S_ISREG (st.st_mode)) {
     f->size_bytes = (uint64_t) st.st_size;
+    /* Who has opened one without a name knows that it goes. */
+    atomic_store (&f->said_deleted, st.st_nlink == 0);
+  }
   else
     return -ENOTBLK;
 

@@ -513,6 +513,26 @@ START_TEST (file_deleted_while_open)
 }
 END_TEST
 
+/* Who opens a file that has no name knows it. */
+START_TEST (file_without_a_name_is_not_deleted)
+{
+  struct block_device *bdev;
+  const char *path;
+  int fd;
+
+  setup ();
+  path = make_file ("f", 4096);
+  fd = open (path, O_RDWR | O_CLOEXEC);
+  ck_assert_int_ge (fd, 0);
+  ck_assert_int_eq (unlink (path), 0);
+  ck_assert_int_eq (bdev_open_fd (fd, path, 0, &bdev), 0);
+  ck_assert_int_eq (bdev_flush (bdev), 0);
+  ck_assert_uint_eq (warnings, 0);
+  bdev_close (bdev);
+  teardown ();
+}
+END_TEST
+
 static off_t
 allocated_bytes (const char *path)
 {
@@ -853,6 +873,7 @@ main (void)
     file_cut_short_while_open,
     file_cut_short_is_noticed,
     file_deleted_while_open,
+    file_without_a_name_is_not_deleted,
     file_gives_space_back,
     file_zeroes_and_keeps_the_space,
     file_of_holes,
