@@ -520,12 +520,10 @@ say_good_bye (struct line_server *s)
   struct pollfd fds[LINE_SERVER_MAX_CLIENTS];
   unsigned i, waiting;
 
-  for (i = 0; i < s->client_count; ++i)
-    push (s, &s->clients[i]);
   do {
     waiting = 0;
     for (i = 0; i < s->client_count; ++i) {
-      flush_client (s, &s->clients[i]);
+      push (s, &s->clients[i]);
       if (pending_output (&s->clients[i]) > 0 && !s->clients[i].is_deaf)
         fds[waiting++] = (struct pollfd){ .fd = s->clients[i].fd,
                                           .events = POLLOUT };

@@ -26,6 +26,8 @@
 /*----- the clock -------------------------------------------------------*/
 
 static _Atomic uint64_t clock_offset_ns;
+static _Atomic uint64_t clock_stopped_ns; /* 0: it runs */
+static struct event_count clock_looks;    /* while it does not */
 
 uint64_t __real_clock_now_ns (void);
 uint64_t __wrap_clock_now_ns (void);
@@ -33,7 +35,12 @@ uint64_t __wrap_clock_now_ns (void);
 uint64_t
 __wrap_clock_now_ns (void)
 {
-  return __real_clock_now_ns () + atomic_load (&clock_offset_ns);
+  uint64_t stopped_ns = atomic_load (&clock_stopped_ns);
+
+  if (stopped_ns == 0)
+    return __real_clock_now_ns () + atomic_load (&clock_offset_ns);
+  event_count_add (&clock_looks);
+  return stopped_ns;
 }
 
 /*----- a server that echoes --------------------------------------------*/
@@ -511,6 +518,45 @@ START_TEST (the_end)
 }
 END_TEST
 
+/* More than a socket takes. */
+#define LAST_PUSHES 300
+
+static void
+hear_last_pushes (void *arg)
+{
+  const int *fd = arg;
+
+  event_count_wait (&clock_looks, 50);
+  hear_pushes (*fd, LAST_PUSHES);
+}
+
+/* Who reads at the end hears all, though the socket was full at first and the
+ * server looks at the clock, which stands still, again and again.
+ */
+START_TEST (the_end_of_much)
+{
+  struct thread reader;
+  struct rig rig;
+  int fd;
+
+  rig_start (&rig);
+  fd = client (&rig);
+  say (fd, "patient\n");
+  hear (fd, "patient\n");
+  event_count_init (&clock_looks);
+  atomic_store (&clock_stopped_ns, clock_now_ns ());
+  atomic_store (&rig.pushes_left, LAST_PUSHES);
+  ck_assert_int_eq (thread_start (&reader, "reader", hear_last_pushes, &fd), 0);
+  line_server_stop (rig.server);
+  ck_assert_uint_eq (atomic_load (&rig.pushes_left), 0);
+  thread_join (&reader);
+  atomic_store (&clock_stopped_ns, 0);
+  event_count_destroy (&clock_looks);
+  close (fd);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* Nobody else may steer: root's own socket, and another user. */
 START_TEST (strangers_are_turned_away)
 {
@@ -772,6 +818,7 @@ main (void)
     clients_are_bounded,
     no_descriptors,
     the_end,
+    the_end_of_much,
     strangers_are_turned_away,
     what_is_in_the_way_stays,
     no_folder,
