@@ -68,6 +68,8 @@ int call_snapshot_rename (void *context, const json_t *params,
                           struct rpc_result *result);
 int call_snapshot_rollback (void *context, const json_t *params,
                             struct rpc_result *result);
+int call_job_cancel_now (void *context, const json_t *params,
+                         struct rpc_result *result);
 int call_job_cancel (void *context, const json_t *params,
                      struct rpc_result *result);
 int call_leg_add (void *context, const json_t *params,

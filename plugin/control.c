@@ -46,6 +46,30 @@ call (struct control *c, line_client_t client, struct rpc_request *request)
   rpc_request_free (request);
 }
 
+/* The same, if it does not wait.  Returns false, and nothing is done, if it
+ * would.
+ */
+static bool
+call_now (struct control *c, line_client_t client, struct rpc_request *request)
+{
+  struct control_call context = { .control = c, .client = client };
+  struct rpc_result result = { .value = NULL };
+  int r;
+
+  if (!request->method->may_block) {
+    call (c, client, request);
+    return true;
+  }
+  if (request->method->call_now == NULL)
+    return false;
+  r = request->method->call_now (&context, request->params, &result);
+  if (r == -EAGAIN)
+    return false;
+  send_line (c, client, rpc_answer (request, r, &result));
+  rpc_request_free (request);
+  return true;
+}
+
 static void
 worker_main (void *arg)
 {
@@ -83,10 +107,8 @@ handle_line (void *opaque, line_client_t client, char *line, size_t length)
     send_line (c, client, answer);
     return LINE_DONE;
   }
-  if (!job.request.method->may_block) {
-    call (c, client, &job.request);
+  if (call_now (c, client, &job.request))
     return LINE_DONE;
-  }
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   /* A client that went away may have left one, and another have come. */
   if (c->job_count == LINE_SERVER_MAX_CLIENTS) {

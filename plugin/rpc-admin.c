@@ -235,6 +235,18 @@ call_resync_rate (void *context, const json_t *params,
                  rate);
 }
 
+/* What keeps the worker busy is cancelled beside it. */
+int
+call_job_cancel_now (void *context, const json_t *params,
+                     struct rpc_result *result)
+{
+  uint64_t id = rpc_number (params, "job", 0);
+  int r = volume_job_cancel_restore (volume_of (context), id);
+
+  return r < 0 ? r
+               : answer (result, 0, NULL, "job %" PRIu64 ": is cancelled", id);
+}
+
 int
 call_job_cancel (void *context, const json_t *params, struct rpc_result *result)
 {

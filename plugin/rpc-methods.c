@@ -142,6 +142,7 @@ const struct rpc_method control_methods[] = {
     .params = { { "job", RPC_NUMBER, true, "its number" } },
     .may_block = true,
     .call = call_job_cancel,
+    .call_now = call_job_cancel_now,
   },
   {
     .name = "job.list",

@@ -55,6 +55,11 @@ struct rpc_method {
   bool may_block; /* it may take long: not for the thread of the socket */
   /* For who has made the table. */
   int (*call) (void *context, const json_t *params, struct rpc_result *result);
+  /* NULL, or, where `call` may block: tried first, and may not.  -EAGAIN: it is
+   * for `call`.
+   */
+  int (*call_now) (void *context, const json_t *params,
+                   struct rpc_result *result);
 };
 
 /* What a line asks for. */

@@ -29,11 +29,13 @@ struct look_job {
   enum job_kind kind;
   char name[SNAPSHOT_NAME_MAX + 1];
   uint64_t done_chunks; /* JOB_REMOVE: handed down up to there */
-  uint64_t total_bytes; /* JOB_ROLLBACK: the most that was left */
+  uint64_t done_bytes;  /* JOB_RESTORE */
+  uint64_t total_bytes; /* the same; JOB_ROLLBACK: the most that was left */
+  bool is_cancelled;    /* JOB_RESTORE */
 };
 
-/* Resync and scrub, and one for each snapshot. */
-#define VOLUME_MAX_JOBS (MANIFEST_MAX_SNAPSHOTS + 2)
+/* Resync, scrub and restore, and one for each snapshot. */
+#define VOLUME_MAX_JOBS (MANIFEST_MAX_SNAPSHOTS + 3)
 
 struct volume_look {
   struct mutex lock;
@@ -214,6 +216,15 @@ void volume_job_note_handed (struct volume *v, const char *name,
 /* The snapshots have been opened: what an earlier server has begun goes on.
  */
 void volume_jobs_begin (struct volume *v);
+
+/* What the snapshot NAME holds is about to be copied; so much of it has been,
+ * false: that is to end; and it has come to its end.
+ */
+void volume_job_begin_restore (struct volume *v, const char *name,
+                               uint64_t total_bytes);
+bool volume_job_note_restored (struct volume *v, const char *name,
+                               uint64_t bytes);
+void volume_job_end_restore (struct volume *v, const char *name);
 
 /* An administrator has paused or resumed the resync. */
 void volume_note_resync (struct volume *v, enum event_type type);

@@ -4,9 +4,9 @@
  * The table is kept by what is noted for events: a job is there from the
  * event of its beginning on to that of its end, and both have its number.
  * Work on a snapshot that was begun by an earlier server is there from the
- * start.  There is one resync, one scrub, and one job for each snapshot that
- * goes, whose name nobody else gets before it is gone: so kind and name find
- * it, and the table has room for all.
+ * start.  There is one resync, one scrub, one restore, and one job for each
+ * snapshot that goes, whose name nobody else gets before it is gone: so kind
+ * and name find it, and the table has room for all.
  *
  * Locks: the look's, for the table.
  */
@@ -28,10 +28,9 @@ const char *
 job_kind_name (enum job_kind kind)
 {
   static const char *const names[] = {
-    [JOB_RESYNC] = "resync",
-    [JOB_SCRUB] = "scrub",
-    [JOB_ROLLBACK] = "rollback",
-    [JOB_REMOVE] = "remove",
+    [JOB_RESYNC] = "resync",     [JOB_SCRUB] = "scrub",
+    [JOB_RESTORE] = "rollback", /* for people it is the first part */
+    [JOB_ROLLBACK] = "rollback", [JOB_REMOVE] = "remove",
   };
 
   return names[kind];
@@ -112,6 +111,56 @@ volume_job_note_handed (struct volume *v, const char *name, uint64_t chunk)
     job->done_chunks = chunk;
 }
 
+/*----- restores --------------------------------------------------------*/
+
+void
+volume_job_begin_restore (struct volume *v, const char *name,
+                          uint64_t total_bytes)
+{
+  struct look_job *job;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  (void) volume_job_begin_locked (v, JOB_RESTORE, name);
+  job = find_locked (&v->look, JOB_RESTORE, name);
+  job->total_bytes = total_bytes;
+}
+
+bool
+volume_job_note_restored (struct volume *v, const char *name, uint64_t bytes)
+{
+  struct look_job *job;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  job = find_locked (&v->look, JOB_RESTORE, name);
+  /* Clients may have made more of it different meanwhile. */
+  job->done_bytes = MIN_OF (job->done_bytes + bytes, job->total_bytes);
+  return !job->is_cancelled;
+}
+
+void
+volume_job_end_restore (struct volume *v, const char *name)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  (void) volume_job_end_locked (v, JOB_RESTORE, name);
+}
+
+int
+volume_job_cancel_restore (struct volume *v, uint64_t id)
+{
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  for (i = 0; i < v->look.job_count; ++i) {
+    struct look_job *job = &v->look.jobs[i];
+
+    if (job->id != id || job->kind != JOB_RESTORE)
+      continue;
+    job->is_cancelled = true;
+    return 0;
+  }
+  return -EAGAIN;
+}
+
 void
 volume_jobs_begin (struct volume *v)
 {
@@ -164,6 +213,11 @@ describe_locked (struct look_job *j, const struct volume_status *status,
     job->done_bytes = status->scrub.done_bytes;
     job->total_bytes = status->scrub.total_bytes;
     return status->scrub.is_running;
+  case JOB_RESTORE:
+    job->can_be_cancelled = true;
+    job->done_bytes = j->done_bytes;
+    job->total_bytes = j->total_bytes;
+    return true;
   case JOB_ROLLBACK:
     j->total_bytes = MAX_OF (j->total_bytes, left);
     job->total_bytes = j->total_bytes;
@@ -238,6 +292,8 @@ volume_job_cancel (struct volume *v, uint64_t id, struct volume_why *why)
   case JOB_SCRUB:
     mirror_scrub_stop (v->mirror);
     return 0;
+  case JOB_RESTORE: /* has admin_lock while it lasts */
+    return volume_why (why, 1, "job %" PRIu64 ": is over already", id);
   case JOB_ROLLBACK:
     return volume_why (why, -EBUSY,
                        "job %" PRIu64

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * A job has its number from its beginning to its end, and no other job of
- * this server has it; the events of its beginning and end tell it.
+ * this server has it; the events of its beginning and end tell it.  But of the
+ * copying that comes before a roll-back there is none: it changes nothing.
  */
 
 #ifndef DM_VOLUME_JOBS_H
@@ -15,6 +16,7 @@
 enum job_kind {
   JOB_RESYNC,
   JOB_SCRUB,
+  JOB_RESTORE,  /* what an older snapshot holds is copied, for a roll-back */
   JOB_ROLLBACK, /* chunks of a snapshot are moved to the legs */
   JOB_REMOVE,   /* chunks of a snapshot are handed down to the older one */
 };
@@ -42,5 +44,11 @@ int volume_get_jobs (struct volume *v, struct volume_job **jobs,
  * of that number; -EBUSY: it must be ended, and WHY says why.
  */
 int volume_job_cancel (struct volume *v, uint64_t id, struct volume_why *why);
+
+/* The same for a JOB_RESTORE, whose caller gets -ECANCELED then; it would keep
+ * the call above waiting until it is over.  Never waits.  Returns 0, or
+ * -EAGAIN: it is not one.
+ */
+int volume_job_cancel_restore (struct volume *v, uint64_t id);
 
 #endif /* DM_VOLUME_JOBS_H */

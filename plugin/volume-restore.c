@@ -161,22 +161,49 @@ copy_piece (const struct restore *re, struct snapshot *staged, void *buffer,
 }
 
 static int
+copy_different (const struct restore *re, struct snapshot *staged, void *buffer)
+{
+  const char *name = snapshot_name (re->wanted);
+  sector_t end = mirror_target (re->v->mirror)->sectors, sector, run;
+  int r = 0;
+
+  for (sector = 0; r == 0 && sector < end; sector += run) {
+    if (volume_must_stop (re->v))
+      return -ESHUTDOWN;
+    if (!is_different (re, sector, end - sector, &run))
+      continue;
+    run = MIN_OF (run, PIECE_SECTORS);
+    r = copy_piece (re, staged, buffer, sector, &run);
+    if (r == 0 &&
+        !volume_job_note_restored (re->v, name, sector_to_bytes (run)))
+      return -ECANCELED;
+  }
+  return r;
+}
+
+static uint64_t
+count_different (const struct restore *re)
+{
+  sector_t end = mirror_target (re->v->mirror)->sectors, sector, run, count = 0;
+
+  for (sector = 0; sector < end; sector += run)
+    if (is_different (re, sector, end - sector, &run))
+      count += run;
+  return sector_to_bytes (count);
+}
+
+static int
 copy_all (const struct restore *re, struct snapshot *staged)
 {
-  sector_t end = mirror_target (re->v->mirror)->sectors, sector, run;
+  const char *name = snapshot_name (re->wanted);
   void *buffer;
-  int r = 0;
+  int r;
 
   if (posix_memalign (&buffer, 4096, sector_to_bytes (PIECE_SECTORS)) != 0)
     return -ENOMEM;
-  for (sector = 0; r == 0 && sector < end; sector += run) {
-    if (volume_must_stop (re->v))
-      r = -ESHUTDOWN;
-    else if (is_different (re, sector, end - sector, &run)) {
-      run = MIN_OF (run, PIECE_SECTORS);
-      r = copy_piece (re, staged, buffer, sector, &run);
-    }
-  }
+  volume_job_begin_restore (re->v, name, count_different (re));
+  r = copy_different (re, staged, buffer);
+  volume_job_end_restore (re->v, name);
   free (buffer);
   return r;
 }
@@ -237,6 +264,11 @@ copy_to_staged (struct restore *re, struct snapshot *staged,
   if (r < 0)
     return r;
   r = copy_all (re, staged);
+  if (r == -ECANCELED)
+    return volume_why (why, r,
+                       "snapshot %s: the roll-back to it was cancelled, and "
+                       "the volume stays as it is",
+                       snapshot_name (re->wanted));
   if (r < 0)
     return volume_why (why, r,
                        "snapshot %s: what it holds cannot be copied, and the "

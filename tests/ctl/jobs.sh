@@ -146,3 +146,37 @@ if perl -MJSON::PP -MCompress::Zlib -e 1 2>/dev/null; then
   stop_nbdkit vol
   end_follow vol
 fi
+
+# The copying before a roll-back to an older one can be cancelled, beside the
+# call that waits for it.  It is held up by a leg that answers late.
+fill "$TMP/slow.img" 8M 1
+start_nbdkit slow --filter=delay file "$TMP/slow.img" delay-read=500ms
+start_control vol "$(uri slow)" meta="$TMP/slow.d" leg-timeout=60 snapshot=old
+follow vol
+client_open vol
+ask 'write 0 4M 2'
+vol 0 snapshot create new
+dmnbd -s "$(control vol)" snapshot rollback old >"$TMP/rollback.log" 2>&1 &
+caller=$!
+for ((i = 0; i < 3000; i++)); do
+  vol 0 --json job list
+  ! value 0.job >/dev/null 2>&1 || break
+done
+job rollback running
+test "$(value 0.snapshot)" = old
+test "$(value 0.total_bytes)" = 4194304
+test "$(value 0.cancellable)" = true
+vol 0 job cancel "$id"
+told 'is cancelled'
+status=0
+wait "$caller" || status=$?
+test "$status" -eq 1 || fail "the roll-back ended with $status"
+grep -q 'snapshot old: the roll-back to it was cancelled' "$TMP/rollback.log" ||
+  fail "it did not say so: $(<"$TMP/rollback.log")"
+vol 0 wait idle
+no_job
+ask 'read 0 4M 2' 'read 4M 4M 1'
+client_close
+stop_nbdkit vol
+end_follow vol
+stop_nbdkit slow

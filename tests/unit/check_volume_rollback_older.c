@@ -4,8 +4,12 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "volume-jobs.h"
 #include "volume-test.h"
 
 /* s0 .. s4 are patterns 10 .. 14 somewhere, over all of pattern 10. */
@@ -260,15 +264,107 @@ START_TEST (writers_to_an_older_one_wait)
 }
 END_TEST
 
+/* While it is so, whoever makes a file durable waits for steps of the test. */
+static atomic_bool goes_by_steps;
+static struct event_count arrived, may_go;
+static atomic_uint steps_made;
+
+int
+fdatasync (int fd)
+{
+  if (atomic_load (&goes_by_steps)) {
+    event_count_add (&arrived);
+    event_count_wait (&may_go, atomic_fetch_add (&steps_made, 1) + 1);
+  }
+  return (int) syscall (SYS_fdatasync, fd);
+}
+
+struct roller {
+  struct volume_test *t;
+  struct volume_why why;
+  int result;
+};
+
+static void
+roll_back_to_s1 (void *arg)
+{
+  struct roller *r = arg;
+
+  r->result = roll_back (r->t, "s1", 0, &r->why);
+  atomic_store (&goes_by_steps, false);
+  event_count_add (&arrived);
+}
+
+/* The only job, or nothing. */
+static struct volume_job
+look_at_job (struct volume_test *t)
+{
+  struct volume_job *jobs, job = { 0 };
+  unsigned count;
+
+  ck_assert_int_eq (volume_get_jobs (t->volume, &jobs, &count), 0);
+  ck_assert_uint_le (count, 1);
+  if (count == 1)
+    job = jobs[0];
+  free (jobs);
+  return job;
+}
+
+START_TEST (the_copying_can_be_seen_and_cancelled)
+{
+  struct volume_job job = { 0 };
+  struct volume_test t;
+  struct roller r = { .t = &t };
+  struct thread thread;
+  unsigned steps;
+
+  volume_test_create (&t);
+  make_ages (&t);
+  event_count_init (&arrived);
+  event_count_init (&may_go);
+  atomic_store (&goes_by_steps, true);
+  ck_assert_int_eq (thread_start (&thread, "roller", roll_back_to_s1, &r), 0);
+  for (steps = 1; job.done_bytes == 0; ++steps) {
+    event_count_wait (&arrived, steps);
+    ck_assert (atomic_load (&goes_by_steps));
+    job = look_at_job (&t);
+    if (job.done_bytes == 0)
+      event_count_add (&may_go);
+  }
+  ck_assert_str_eq (job_kind_name (job.kind), "rollback");
+  ck_assert_str_eq (job.name, "s1");
+  ck_assert (job.can_be_cancelled);
+  ck_assert_uint_lt (job.done_bytes, job.total_bytes);
+  ck_assert_uint_lt (job.total_bytes, sector_to_bytes (VOLUME_SECTORS));
+  ck_assert_int_eq (volume_job_cancel_restore (t.volume, job.id + 1), -EAGAIN);
+  ck_assert_int_eq (volume_job_cancel_restore (t.volume, job.id), 0);
+  atomic_store (&goes_by_steps, false);
+  for (steps = 0; steps < 100; ++steps)
+    event_count_add (&may_go);
+  thread_join (&thread);
+  ck_assert_int_eq (r.result, -ECANCELED);
+  ck_assert_ptr_nonnull (strstr (r.why.text, "s1: the roll-back"));
+  ck_assert_int_eq (volume_job_cancel_restore (t.volume, job.id), -EAGAIN);
+  ck_assert_int_eq (volume_job_cancel (t.volume, job.id, &r.why), 1);
+  expect_pattern (t.device, 15, 7, 90);
+  expect_ages (&t);
+  expect_nothing_staged (&t);
+  ck_assert_uint_eq (look_at_job (&t).id, 0);
+  ck_assert_int_eq (roll_back (&t, "s1", 0, &r.why), 0);
+  expect_age (t.device, 1);
+  event_count_destroy (&may_go);
+  event_count_destroy (&arrived);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 int
 main (void)
 {
   const TTest *const tests[] = {
-    an_older_one_and_all_others_stay,
-    every_step_to_an_older_one_may_fail,
-    none_is_lost_for_want_of_room,
-    writers_to_an_older_one_wait,
-    NULL,
+    an_older_one_and_all_others_stay,      every_step_to_an_older_one_may_fail,
+    none_is_lost_for_want_of_room,         writers_to_an_older_one_wait,
+    the_copying_can_be_seen_and_cancelled, NULL,
   };
 
   return unit_main ("volume_rollback_older", tests);
