@@ -26,7 +26,7 @@ struct table_device {
   const struct table_line *line;
   struct table_origin *origin;
 
-  /* Of a snapshot. */
+  /* Of a snapshot, merged or not. */
   sector_t chunk_sectors;
   struct block_device *cow; /* the snapshot's, once there is one */
   bool is_new;              /* the store is still to be made */
@@ -34,9 +34,10 @@ struct table_device {
   struct snapshot *snapshot;
   int start_error; /* it cannot be written */
 
-  /* Of a snapshot-origin. */
-  struct bdev_target lower; /* as much of it as the line says */
+  /* Of what serves its origin. */
+  struct bdev_target lower;
   struct origin *top;
+  struct table_merge *merge; /* or NULL */
 };
 
 struct table_devices {
@@ -58,5 +59,22 @@ int table_store_check (struct table_device *d);
 
 /* Open the snapshot, unless it is invalid; a new store is made first. */
 int table_store_open (struct table_device *d);
+
+/*----- merging: table-merge.c ------------------------------------------*/
+
+/* Make what clients see of a device whose snapshot is open, and whose `top' is
+ * there.  Changes nothing on disk.  Returns 0 or -ENOMEM.
+ */
+int table_merge_create (struct table_device *d);
+void table_merge_destroy (struct table_merge *merge);
+
+/* Begin to move chunks, in the background; and stop that.  All is settled, and
+ * kcopyd is there.  Under the devices' lock.
+ */
+int table_merge_start (struct table_merge *merge);
+void table_merge_stop (struct table_merge *merge);
+
+/* It has stopped by itself, before the end. */
+bool table_merge_has_failed (const struct table_merge *merge);
 
 #endif /* DM_TABLE_DEVICES_IMPL_H */

@@ -34,7 +34,7 @@
 static bool
 is_valid (const struct table_device *d)
 {
-  return d->line->target == TABLE_ORIGIN ||
+  return table_line_serves_origin (d->line) ||
          (d->snapshot != NULL && snapshot_is_valid (d->snapshot));
 }
 
@@ -117,7 +117,7 @@ find_origin (struct table_devices *t, const char *path)
 static int
 open_origin (struct table_devices *t, struct table_device *d)
 {
-  bool is_served = d->line->target == TABLE_ORIGIN;
+  bool is_served = table_line_serves_origin (d->line);
   const char *path = d->line->origin;
   struct table_origin *o = find_origin (t, path);
   char quote[LOG_QUOTE_BYTES];
@@ -155,13 +155,14 @@ open_origin (struct table_devices *t, struct table_device *d)
 static int
 open_origins (struct table_devices *t)
 {
-  static const enum table_target order[] = { TABLE_ORIGIN, TABLE_SNAPSHOT };
-  unsigned i, j;
+  unsigned pass, i;
 
-  for (j = 0; j < ARRAY_COUNT (order); ++j)
+  for (pass = 0; pass < 2; ++pass)
     for (i = 0; i < t->count; ++i) {
       struct table_device *d = &t->devices[i];
-      int r = d->line->target == order[j] ? open_origin (t, d) : 0;
+      int r = table_line_serves_origin (d->line) == (pass == 0)
+                ? open_origin (t, d)
+                : 0;
 
       if (r < 0)
         return r;
@@ -221,7 +222,7 @@ open_snapshots (struct table_devices *t)
     for (i = 0; i < t->count; ++i) {
       struct table_device *d = &t->devices[i];
 
-      if (d->line->target != TABLE_SNAPSHOT)
+      if (!table_line_has_store (d->line))
         continue;
       if (pass == 0)
         r = open_cow (t, d);
@@ -244,7 +245,8 @@ make_top (struct table_devices *t, struct table_device *d)
   int r;
 
   bdev_target_init (&d->lower, o->bdev);
-  d->lower.target.sectors = d->line->sectors;
+  if (d->line->target == TABLE_ORIGIN)
+    d->lower.target.sectors = d->line->sectors;
   r = origin_create (&d->lower.target, &d->top);
   if (r == 0)
     r = direct_snapshots_create (&o->direct);
@@ -255,7 +257,7 @@ make_top (struct table_devices *t, struct table_device *d)
   for (i = 0; i < t->count; ++i) {
     struct table_device *other = &t->devices[i];
 
-    if (other->snapshot == NULL || other->origin != o)
+    if (other->snapshot == NULL || other->origin != o || other == d)
       continue;
     if (other->device.is_read_only && !d->device.is_read_only) {
       log_error ("table=: the origin (%s) cannot be served while a store of "
@@ -267,7 +269,7 @@ make_top (struct table_devices *t, struct table_device *d)
     r = direct_snapshots_add (o->direct, other->snapshot);
     assert (r == 0);
   }
-  return 0;
+  return d->line->target == TABLE_MERGE ? table_merge_create (d) : 0;
 }
 
 static int
@@ -281,7 +283,7 @@ open_all (struct table_devices *t)
   for (i = 0; i < t->count && r == 0; ++i) {
     struct table_device *d = &t->devices[i];
 
-    if (d->line->target == TABLE_ORIGIN)
+    if (table_line_serves_origin (d->line))
       r = make_top (t, d);
     if (d->line->discard_passes_down)
       log_warning ("discard_passdown_origin: the origin is not trimmed, only "
@@ -337,18 +339,31 @@ settle (struct table_device *d)
 {
   int r;
 
-  if (d->line->target == TABLE_ORIGIN) {
-    if (d->device.is_read_only)
-      return 0;
+  if (d->device.is_read_only)
+    return 0;
+  if (table_line_serves_origin (d->line)) {
     r = bdev_flush (d->origin->bdev);
-    if (r < 0)
+    if (r < 0) {
       log_error ("the origin (%s) cannot be flushed: %s", d->line->origin,
                  errno_text (r));
-    return r;
+      return r;
+    }
   }
-  if (d->snapshot == NULL || d->device.is_read_only)
-    return 0;
-  return snapshot_settle (d->snapshot);
+  return d->snapshot != NULL ? snapshot_settle (d->snapshot) : 0;
+}
+
+/* Why the device, once started, cannot be written: an origin needs the stores
+ * of all its snapshots.
+ */
+static int
+why_not (const struct table_devices *t, const struct table_device *d)
+{
+  unsigned i;
+
+  for (i = 0; i < t->count && table_line_serves_origin (d->line); ++i)
+    if (t->devices[i].origin == d->origin && t->devices[i].start_error < 0)
+      return t->devices[i].start_error;
+  return d->start_error;
 }
 
 /* Get ready for writes, once, before the first one. */
@@ -377,21 +392,14 @@ start (struct table_devices *t)
   for (i = 0; i < t->origin_count; ++i)
     if (t->origins[i].direct != NULL)
       direct_snapshots_set_kcopyd (t->origins[i].direct, t->kcopyd);
+  /* Before a merge writes, all stores must be as they seem. */
+  for (i = 0; i < t->count; ++i) {
+    struct table_device *d = &t->devices[i];
+
+    if (d->merge != NULL && !d->device.is_read_only && why_not (t, d) == 0)
+      d->start_error = table_merge_start (d->merge);
+  }
   return 0;
-}
-
-/* Why the device, once started, cannot be written: an origin needs the stores
- * of all its snapshots.
- */
-static int
-why_not (const struct table_devices *t, const struct table_device *d)
-{
-  unsigned i;
-
-  for (i = 0; i < t->count && d->line->target == TABLE_ORIGIN; ++i)
-    if (t->devices[i].origin == d->origin && t->devices[i].start_error < 0)
-      return t->devices[i].start_error;
-  return d->start_error;
 }
 
 void
@@ -406,6 +414,8 @@ table_devices_stop (struct table_devices *devices)
     struct table_device *d = &devices->devices[i];
     int r = 0;
 
+    if (d->merge != NULL)
+      table_merge_stop (d->merge);
     if (is_valid (d) && !d->device.is_read_only)
       r = target_flush (d->device.target);
     if (r < 0)
@@ -428,6 +438,7 @@ table_devices_close (struct table_devices *devices)
   for (i = 0; i < devices->count; ++i) {
     struct table_device *d = &devices->devices[i];
 
+    table_merge_destroy (d->merge);
     origin_destroy (d->top);
     snapshot_close (d->snapshot);
     bdev_close (d->cow);
@@ -519,7 +530,15 @@ describe_state (const struct table_device *d, char *text, size_t bytes)
     snprintf (text, bytes, "Invalid");
     return;
   }
+  if (d->merge != NULL && table_merge_has_failed (d->merge)) {
+    snprintf (text, bytes, "Merge failed");
+    return;
+  }
   snapshot_get_status (d->snapshot, &status);
+  /* Of one that is merged, what is left. */
+  if (d->merge != NULL)
+    status.used_sectors = status.metadata_sectors +
+                          status.chunks * status.chunk_sectors;
   if (d->line->may_overflow && status.refused_writes > 0)
     snprintf (text, bytes, "Overflow");
   else
@@ -555,7 +574,8 @@ table_device_describe (const struct volume_device *device,
   }
   describe_state (d, state, sizeof state);
   snprintf (text, VOLUME_DESCRIPTION_BYTES,
-            "0 %" PRIu64 " snapshot %s %s %s %" PRIu64 ": %s", line->sectors,
+            "0 %" PRIu64 " %s %s %s %s %" PRIu64 ": %s", line->sectors,
+            line->target == TABLE_MERGE ? "snapshot-merge" : "snapshot",
             shown_path (line->origin), shown_path (line->cow),
             !line->is_persistent ? "N"
             : line->may_overflow ? "PO"

@@ -3,10 +3,10 @@
  *
  * A snapshot is served as the kernel's target of that name would show it: what
  * its store has, and the origin elsewhere.  Writes go to the store.  An origin
- * is written only where a line serves it, as snapshot-origin: then what is
- * overwritten is first copied to all snapshots of it that are in the table.
- * Otherwise it is opened for reading only, and nobody may write to it
- * meanwhile.
+ * is written only where a line serves it, as snapshot-origin or
+ * snapshot-merge: then what is overwritten is first copied to all snapshots of
+ * it that are in the table.  Otherwise it is opened for reading only, and
+ * nobody may write to it meanwhile.
  *
  * What is wrong is said to the log, naming the thing and the remedy; the
  * functions return 0 or a negative errno.
@@ -44,9 +44,10 @@ int table_devices_each_export (struct table_devices *devices,
                                volume_export_fn fn, void *opaque);
 
 /* The device as the kernel's "dmsetup table" and "dmsetup status" tell of it:
- *   START LENGTH snapshot ORIGIN COW P|PO|N CHUNK: STATUS
+ *   START LENGTH snapshot|snapshot-merge ORIGIN COW P|PO|N CHUNK: STATUS
  *   START LENGTH snapshot-origin ORIGIN
- * where STATUS is Invalid, Overflow, or USED/TOTAL METADATA in sectors.
+ * where STATUS is Invalid, Merge failed, Overflow, or USED/TOTAL METADATA in
+ * sectors.
  */
 void table_device_describe (const struct volume_device *device,
                             char text[VOLUME_DESCRIPTION_BYTES]);

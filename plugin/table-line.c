@@ -17,7 +17,7 @@ table_lines_default (const struct table_line *lines, unsigned count)
   for (i = 0; i < count; ++i) {
     if (lines[i].name == NULL)
       return (int) i;
-    if (lines[i].target == TABLE_SNAPSHOT)
+    if (!table_line_serves_origin (&lines[i]))
       continue;
     if (origin >= 0)
       return -1;

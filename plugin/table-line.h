@@ -17,6 +17,7 @@
 enum table_target {
   TABLE_SNAPSHOT,
   TABLE_ORIGIN, /* has nothing but its origin */
+  TABLE_MERGE,  /* a snapshot, and in the place of the origin */
 };
 
 struct table_line {
@@ -33,8 +34,21 @@ struct table_line {
   bool discard_passes_down;
 };
 
+/* It serves its origin; it has a store. */
+static inline bool
+table_line_serves_origin (const struct table_line *line)
+{
+  return line->target != TABLE_SNAPSHOT;
+}
+
+static inline bool
+table_line_has_store (const struct table_line *line)
+{
+  return line->target != TABLE_ORIGIN;
+}
+
 /* Which of COUNT lines is the default export: the one without a name, or the
- * only snapshot-origin, or the only one; -1: none is.
+ * only one that serves an origin, or the only one; -1: none is.
  */
 int table_lines_default (const struct table_line *lines, unsigned count);
 

@@ -112,6 +112,20 @@ take_snapshot (struct table_line *line, struct table_words *t)
 }
 
 static int
+take_merge (struct table_line *line, struct table_words *t)
+{
+  int r;
+
+  line->target = TABLE_MERGE;
+  r = take_snapshot (line, t);
+  if (r < 0 || line->is_persistent)
+    return r;
+  log_error ("table=: nothing can be merged from a store that is not "
+             "remembered; give P");
+  return -EINVAL;
+}
+
+static int
 take_origin (struct table_line *line, struct table_words *t)
 {
   int r;
@@ -130,11 +144,13 @@ take_target (struct table_line *line, struct table_words *t)
     return take_snapshot (line, t);
   if (table_words_next_is (t, "snapshot-origin"))
     return take_origin (line, t);
+  if (table_words_next_is (t, "snapshot-merge"))
+    return take_merge (line, t);
   if (table_words_next_is (t, "mirror"))
     log_error ("table=: a mirror must be alone, and without a name");
   else
     log_error ("table=: '%s' is not a target that is known here; give mirror, "
-               "snapshot or snapshot-origin",
+               "snapshot, snapshot-origin or snapshot-merge",
                log_quote (table_words_next (t), quote));
   return -EINVAL;
 }
@@ -207,19 +223,19 @@ check_name (const struct volume_spec *spec)
   return 0;
 }
 
-/* A snapshot-origin is the default export, unless it has to share that. */
+/* What serves the origin is the default export, unless it has to share that. */
 static int
 check_default (const struct volume_spec *spec)
 {
   int index = table_lines_default (spec->lines, spec->line_count);
   unsigned i;
 
-  if (index < 0 || spec->lines[index].target != TABLE_SNAPSHOT)
+  if (index < 0 || table_line_serves_origin (&spec->lines[index]))
     return 0;
   for (i = 0; i < spec->line_count; ++i) {
-    if (spec->lines[i].target == TABLE_SNAPSHOT)
+    if (!table_line_serves_origin (&spec->lines[i]))
       continue;
-    log_error ("table=: a snapshot without a name, and a snapshot-origin, "
+    log_error ("table=: a snapshot without a name, and what serves an origin, "
                "would both be the default export; put 'NAME:' before the "
                "snapshot");
     return -EINVAL;

@@ -4,6 +4,7 @@
  *   [NAME:] START LENGTH snapshot ORIGIN COW P|PO|N CHUNK
  *             [FEATURES [discard_zeroes_cow] [discard_passdown_origin]]
  *   [NAME:] START LENGTH snapshot-origin ORIGIN
+ *   [NAME:] START LENGTH snapshot-merge ORIGIN COW P|PO CHUNK [FEATURES...]
  *
  * each on a line, or behind a semicolon, as "dmsetup table" prints them.  A
  * backslash takes the meaning from the character that follows.

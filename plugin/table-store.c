@@ -172,6 +172,23 @@ check_transient (struct table_device *d)
   return -ENOSPC;
 }
 
+/* See that what is in the store can be moved to the origin. */
+static int
+check_merge (const struct table_device *d)
+{
+  char quote[LOG_QUOTE_BYTES];
+
+  if (d->is_invalid) {
+    log_error ("table=: the COW store (%s) is marked invalid: nothing of it "
+               "can be merged; give snapshot-origin instead",
+               log_quote (d->line->cow, quote));
+    return -EINVAL;
+  }
+  if (d->device.is_read_only)
+    log_warning ("nothing is merged");
+  return 0;
+}
+
 int
 table_store_check (struct table_device *d)
 {
@@ -188,7 +205,8 @@ table_store_check (struct table_device *d)
                log_quote (d->line->cow, quote), errno_text (r));
     return r;
   }
-  return d->is_new ? check_new_store (d, is_blank) : check_old_store (d);
+  r = d->is_new ? check_new_store (d, is_blank) : check_old_store (d);
+  return r < 0 || d->line->target != TABLE_MERGE ? r : check_merge (d);
 }
 
 /*----- snapshots -------------------------------------------------------*/

@@ -29,7 +29,7 @@ snapshot ()
   refuse "$1" "$2" table="0 $3"
 }
 
-snapshot "'snap' is not a target" 'give mirror, snapshot or snapshot-origin' '128 snap o.img'
+snapshot "'snap' is not a target" 'give mirror, snapshot, snapshot-origin or' '128 snap o.img'
 snapshot 'ends where' 'COW store' '128 snapshot o.img'
 snapshot "'Q'" 'give P, PO or N' '128 snapshot o.img new.cow Q 8'
 snapshot '12 sectors' 'power of two' '128 snapshot o.img new.cow P 12'
@@ -70,6 +70,13 @@ refuse 'same.img.* same file as an origin' 'give another' \
 refuse 'no name' 'put .NAME:. before' table="$origin;$origin"
 refuse 'the origin \(no.img\): does not exist' 'check the name' \
   table='0 128 snapshot-origin no.img'
+merge='0 128 snapshot-merge same.img new.cow P 8'
+refuse 'same origin \(same.img\)' 'leave one of them out' \
+  table="vol: $origin;$merge"
+refuse 'not remembered' 'give P' table='0 128 snapshot-merge o.img new.cow N 8'
+cp "$abs_top_srcdir/tests/golden/g3_cow_inv.bin" invalid.cow
+refuse 'invalid.cow.* is marked invalid' 'give snapshot-origin' \
+  table='0 128 snapshot-merge o.img invalid.cow P 8'
 # A store that is wrong keeps the others from being made.
 refuse 'fs.img.* something else may be' 'fill its first' \
   table="$origin;a: 0 128 snapshot o.img new.cow P 8;b: 0 128 snapshot o.img fs.img P 8"

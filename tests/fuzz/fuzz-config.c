@@ -28,6 +28,7 @@ check_line (const struct table_line *line)
   fuzz_assert (line->chunk_sectors == 0 || is_power_of_2 (line->chunk_sectors));
   fuzz_assert (line->chunk_sectors <= TABLE_MAX_CHUNK_SECTORS);
   fuzz_assert (line->is_persistent || !line->may_overflow);
+  fuzz_assert (line->is_persistent || line->target != TABLE_MERGE);
   fuzz_assert (line->discard_zeroes_cow || !line->discard_passes_down);
 }
 

@@ -10,6 +10,7 @@
 #include "bdev-target.h"
 #include "direct-snapshots.h"
 #include "exception-store.h"
+#include "merge.h"
 #include "snapshot.h"
 #include "target-test.h"
 
@@ -32,6 +33,7 @@ struct rig {
   struct origin *origin;
   struct direct_snapshots *direct;
   struct kcopyd_client *kcopyd;
+  bool is_merging; /* number 0 is */
   unsigned count;
   struct rig_snapshot snapshots[MAX_SNAPSHOTS];
 };
@@ -93,7 +95,8 @@ rig_open (struct rig *rig)
 
     ck_assert_int_eq (snapshot_open (&params, &rs->snapshot), 0);
     snapshot_set_kcopyd (rs->snapshot, rig->kcopyd);
-    ck_assert_int_eq (direct_snapshots_add (rig->direct, rs->snapshot), 0);
+    if (i > 0 || !rig->is_merging)
+      ck_assert_int_eq (direct_snapshots_add (rig->direct, rs->snapshot), 0);
   }
   direct_snapshots_set_kcopyd (rig->direct, rig->kcopyd);
   origin_set_direct (rig->origin, rig->direct);
@@ -511,6 +514,80 @@ START_TEST (a_crash_leaves_each_as_it_was)
 }
 END_TEST
 
+/* As crash_at, of a merge: snapshot 0 is folded into the origin that the
+ * others are of.
+ */
+static bool
+crash_merge_at (unsigned n, struct chance *chance)
+{
+  struct range_lock range_lock;
+  struct merge *merge;
+  uint64_t mask;
+  bool was_cut;
+  struct rig rig;
+  unsigned i;
+  int r = 1;
+
+  rig_create (&rig);
+  for (i = 0; i < 3; ++i)
+    (void) rig_add (&rig, i == 1 ? 16 : 4, 0);
+  rig_open (&rig);
+  ck_assert_int_eq (write_pattern (target_of (&rig, 0), 50, 10, 30), 0);
+  ck_assert_int_eq (write_pattern (target_of (&rig, 0), 50, 258, 1), 0);
+  ck_assert_int_eq (target_flush (target_of (&rig, 0)), 0);
+  rig_close (&rig);
+
+  rig.is_merging = true;
+  rig_open (&rig);
+  range_lock_init (&range_lock);
+  snapshot_leave (rig.snapshots[0].snapshot);
+  ck_assert_int_eq (merge_create (rig.snapshots[0].snapshot, origin_of (&rig),
+                                  &merge),
+                    0);
+  fault_trace_cut_power (rig.trace, FAULT_WRITE | FAULT_FLUSH | FAULT_ZERO, n);
+  while (r > 0)
+    r = merge_step (merge, &range_lock);
+  was_cut = fault_trace_power_is_cut (rig.trace);
+  ck_assert ((r < 0) == was_cut);
+  merge_destroy (merge);
+  rig_close (&rig);
+  for (i = 0; i <= rig.count; ++i) {
+    mask = chance_next (chance);
+    fault_bdev_crash (i < rig.count ? rig.snapshots[i].disk : rig.disk,
+                      fault_keep_mask, &mask);
+  }
+  fault_trace_power_on (rig.trace);
+
+  /* What is not merged yet is in the store; the others are as ever. */
+  rig_open (&rig);
+  assert_target_pattern (target_of (&rig, 0), BASE_SEED, 0, 10);
+  assert_target_pattern (target_of (&rig, 0), 50, 10, 30);
+  assert_target_pattern (target_of (&rig, 0), BASE_SEED, 40, 218);
+  assert_target_pattern (target_of (&rig, 0), 50, 258, 1);
+  assert_frozen (target_of (&rig, 1));
+  assert_frozen (target_of (&rig, 2));
+  if (!was_cut) {
+    assert_target_pattern (origin_of (&rig), 50, 10, 30);
+    assert_target_pattern (origin_of (&rig), 50, 258, 1);
+  }
+  rig_close (&rig);
+  range_lock_destroy (&range_lock);
+  rig_destroy (&rig);
+  return was_cut;
+}
+
+START_TEST (a_crash_of_a_merge_leaves_the_others)
+{
+  struct chance chance = chance_begin ("a_crash_of_a_merge_leaves_the_others");
+  unsigned n, round;
+
+  for (round = 0; round < 5; ++round)
+    for (n = 0; crash_merge_at (n, &chance); ++n)
+      ck_assert_uint_lt (n, 300);
+  ck_assert_uint_gt (n, 12);
+}
+END_TEST
+
 /*----- several at once -------------------------------------------------*/
 
 /* A client of snapshot 0 is copying a chunk, when the origin is written. */
@@ -655,6 +732,7 @@ main (void)
     an_origin_that_cannot_be_read_loses_them,
     there_is_an_end_to_their_number,
     a_crash_leaves_each_as_it_was,
+    a_crash_of_a_merge_leaves_the_others,
     a_copy_under_way_is_waited_for,
     a_read_that_is_under_way_holds_the_write,
     writers_at_once_change_no_snapshot,

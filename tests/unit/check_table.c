@@ -248,6 +248,9 @@ START_TEST (tables_may_have_several_lines)
     { "a: 0 8 snapshot o c P 8\n\n ; \n0 8 snapshot o d P 8;", 2, 1, "a - " },
     { "a: 0 8 snapshot o c P 8;b: 0 8 snapshot o d P 8", 2, -1, "a b " },
     { "a: 0 8 snapshot-origin o;b: 0 8 snapshot-origin p", 2, -1, "a b " },
+    { "0 8 snapshot-merge o c P 8 0;a: 0 8 snapshot o d P 8", 2, 0, "- a " },
+    { "a: 0 8 snapshot o c P 8;m: 0 8 snapshot-merge o d po 0", 2, 1, "a m " },
+    { "m: 0 8 snapshot-merge o d P 8;o: 0 8 snapshot-origin p", 2, -1, "m o " },
     /* A backslash takes the meaning from what ends a line, too. */
     { "vg-lv.1: 0 8 snapshot-origin o\\;\\\np", 1, 0, "vg-lv.1 " },
   };
@@ -297,6 +300,12 @@ START_TEST (lines_that_do_not_fit_are_refused)
     { "a: 0 8 snapshot-origin o;a: 0 8 snapshot o c P 8",
       "two lines have the name 'a'" },
     { "0 8 snapshot o c P 8;vol: 0 8 snapshot-origin o",
+      "would both be the default export" },
+    { "0 8 snapshot-merge o", "ends where the path of the COW store" },
+    { "0 8 snapshot-merge o c N 8", "that is not remembered; give P" },
+    { "0 8 snapshot-merge o c P 8 1 more", "'more' is not a feature" },
+    { "0 8 snapshot-merge o o P 8", "cannot be its own COW store" },
+    { "0 8 snapshot o c P 8;vol: 0 8 snapshot-merge o d P 8",
       "would both be the default export" },
     { "a: 0 1000 mirror core 1 64 2 a 0 b 0", "a mirror must be alone" },
     { "0 8 snapshot-origin o;0 1000 mirror core 1 64 2 a 0 b 0",
