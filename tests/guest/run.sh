@@ -35,6 +35,8 @@ faults="
 golden-store+flip-cow            the kernel's view of
 volume-mount+flip-leg            legs after the first run
 volume-mount+not-frozen          snapshot: ./
+table-lines+flip-cow             the kernel's view of snapshot a
+table-lines+flip-kernels         ours again: snapshot b
 kernel-reads-store+flip-cow      the kernel's view of
 kernel-reads-store+flip-origin   the kernel's view of
 kernel-reads-store+lose-count    the kernel's status
