@@ -397,7 +397,7 @@ start (struct table_devices *t)
     struct table_device *d = &t->devices[i];
 
     if (d->merge != NULL && !d->device.is_read_only && why_not (t, d) == 0)
-      d->start_error = table_merge_start (d->merge);
+      (void) table_merge_start (d->merge); /* has said why not */
   }
   return 0;
 }

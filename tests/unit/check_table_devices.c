@@ -1,0 +1,300 @@
+/* Unit tests of the devices of a kernel's table of snapshots.
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Files in a folder of their own; what is on disk is looked at in between.
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "fault-alloc.h"
+#include "table-devices.h"
+#include "target-test.h"
+
+#define SECTORS 256
+#define BASE_SEED 1
+
+struct rig {
+  char folder[TEST_PATH_BYTES];
+  struct volume_spec spec;
+  struct table_devices *devices;
+};
+
+static void
+make_file (const char *name, uint64_t seed)
+{
+  unsigned char data[SECTORS * SECTOR_SIZE] = { 0 };
+  int fd = open (name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+  if (seed > 0)
+    fill_pattern (data, seed, 0, SECTORS);
+  ck_assert_int_ge (fd, 0);
+  ck_assert_int_eq (write (fd, data, sizeof data), sizeof data);
+  (void) close (fd);
+}
+
+static void
+rig_create (struct rig *rig)
+{
+  capture_messages ();
+  memset (rig, 0, sizeof *rig);
+  make_test_folder (NULL, rig->folder);
+  ck_assert_int_eq (chdir (rig->folder), 0);
+  make_file ("o", BASE_SEED);
+  make_file ("a", 0);
+  make_file ("b", 0);
+}
+
+static void
+rig_destroy (struct rig *rig)
+{
+  ck_assert_int_eq (chdir ("/"), 0);
+  remove_test_folder (rig->folder);
+}
+
+static void
+set_table (struct rig *rig, const char *table)
+{
+  volume_spec_init (&rig->spec);
+  ck_assert_int_eq (config_set (&rig->spec, "table", table), 0);
+  ck_assert_int_eq (config_check (&rig->spec), 0);
+}
+
+static void
+serve (struct rig *rig, const char *table)
+{
+  set_table (rig, table);
+  ck_assert_msg (table_devices_open (&rig->spec, &rig->devices) == 0, "%s",
+                 captured_text);
+}
+
+static void
+serve_end (struct rig *rig)
+{
+  table_devices_stop (rig->devices);
+  table_devices_close (rig->devices);
+  volume_spec_free (&rig->spec);
+}
+
+static struct volume_device *
+open_device (struct rig *rig, const char *name)
+{
+  struct volume_device *d;
+
+  ck_assert_msg (table_device_open (rig->devices, name, true, &d) == 0, "%s",
+                 captured_text);
+  return d;
+}
+
+static int
+write_pattern (struct volume_device *d, uint64_t seed, sector_t sector,
+               sector_t count)
+{
+  unsigned char data[SECTORS * SECTOR_SIZE];
+  struct range_hold hold;
+  int r;
+
+  fill_pattern (data, seed, sector, count);
+  range_lock_acquire (&d->range_lock, &hold, sector, count);
+  r = target_write (d->target, data, sector, count, 0);
+  range_lock_release (&d->range_lock, &hold);
+  return r;
+}
+
+static void
+assert_shows (struct volume_device *d, uint64_t seed, sector_t sector,
+              sector_t count)
+{
+  unsigned char data[SECTORS * SECTOR_SIZE];
+
+  ck_assert_int_eq (target_read (d->target, data, sector, count), 0);
+  assert_pattern (data, seed, sector, count);
+}
+
+static int
+join_exports (void *opaque, const char *name, const char *description)
+{
+  strcat (strcat (strcat (opaque, name), "="), description);
+  strcat (opaque, "\n");
+  return 0;
+}
+
+/*----- exports ---------------------------------------------------------*/
+
+START_TEST (each_line_is_an_export)
+{
+  struct volume_device *d;
+  char text[1000] = "";
+  struct rig rig;
+
+  rig_create (&rig);
+  serve (&rig, "vol: 0 256 snapshot-origin o;a: 0 200 snapshot o a PO 8;"
+               "b: 0 256 snapshot o b N 0");
+  ck_assert_int_eq (table_devices_each_export (rig.devices, join_exports, text),
+                    0);
+  ck_assert_str_eq (text, "=0 256 snapshot-origin o\n"
+                          "vol=0 256 snapshot-origin o\n"
+                          "a=0 200 snapshot o a PO 8: 16/256 16\n"
+                          "b=0 256 snapshot o b N 32: 0/256 0\n");
+  ck_assert_ptr_eq (open_device (&rig, ""), open_device (&rig, "vol"));
+  ck_assert_uint_eq (open_device (&rig, "a")->target->sectors, 200);
+  ck_assert_int_eq (table_device_open (rig.devices, "c", true, &d), -ENOENT);
+  ck_assert_int_eq (table_device_open (rig.devices, "a..b", true, &d), -ENOENT);
+  assert_said ("there is none of that name");
+  ck_assert_int_eq (write_pattern (open_device (&rig, ""), 2, 7, 2), 0);
+  assert_shows (open_device (&rig, ""), 2, 7, 2);
+  assert_shows (open_device (&rig, "a"), BASE_SEED, 0, 200);
+  assert_shows (open_device (&rig, "b"), BASE_SEED, 0, 256);
+  text[0] = '\0';
+  ck_assert_int_eq (table_devices_each_export (rig.devices, join_exports, text),
+                    0);
+  ck_assert_ptr_nonnull (strstr (text, "PO 8: 32/256 16\n"));
+  ck_assert_ptr_nonnull (strstr (text, "N 32: 32/256 0\n"));
+  serve_end (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+START_TEST (who_may_not_write_starts_nothing)
+{
+  struct volume_device *d;
+  struct stat before, after;
+  struct rig rig;
+
+  rig_create (&rig);
+  serve (&rig, "0 256 snapshot-origin o;a: 0 256 snapshot o a P 8");
+  ck_assert_int_eq (write_pattern (open_device (&rig, "a"), 2, 0, 8), 0);
+  serve_end (&rig);
+  ck_assert_int_eq (stat ("o", &before), 0);
+  serve (&rig, "0 256 snapshot-merge o a P 8");
+  ck_assert_int_eq (table_device_open (rig.devices, "", false, &d), 0);
+  assert_shows (d, 2, 0, 8);
+  assert_shows (d, BASE_SEED, 8, 248);
+  serve_end (&rig);
+  ck_assert_int_eq (stat ("o", &after), 0);
+  ck_assert (before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
+             before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/*----- merging ---------------------------------------------------------*/
+
+static bool
+is_described (struct rig *rig, const char *end)
+{
+  char text[VOLUME_DESCRIPTION_BYTES];
+
+  table_device_describe (open_device (rig, ""), text);
+  return strlen (text) >= strlen (end) &&
+         strcmp (text + strlen (text) - strlen (end), end) == 0;
+}
+
+START_TEST (a_merge_ends_by_itself)
+{
+  struct rig rig;
+
+  rig_create (&rig);
+  serve (&rig, "0 256 snapshot o a P 8");
+  ck_assert_int_eq (write_pattern (open_device (&rig, ""), 2, 3, 50), 0);
+  serve_end (&rig);
+  serve (&rig, "0 256 snapshot-merge o a P 8;b: 0 256 snapshot o b P 16");
+  wait_until (is_described (&rig, "snapshot-merge o a P 8: 16/256 16"));
+  assert_shows (open_device (&rig, ""), 2, 3, 50);
+  assert_shows (open_device (&rig, ""), BASE_SEED, 53, 203);
+  assert_shows (open_device (&rig, "b"), BASE_SEED, 0, 256);
+  ck_assert_int_eq (write_pattern (open_device (&rig, ""), 4, 100, 5), 0);
+  serve_end (&rig);
+  serve (&rig, "0 256 snapshot-origin o;b: 0 256 snapshot o b P 16");
+  assert_shows (open_device (&rig, ""), 2, 3, 50);
+  assert_shows (open_device (&rig, ""), 4, 100, 5);
+  assert_shows (open_device (&rig, "b"), BASE_SEED, 0, 256);
+  serve_end (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/*----- want ------------------------------------------------------------*/
+
+static const char all_kinds[] =
+  "0 256 snapshot-merge o a P 8;b: 0 256 snapshot o b P 8;";
+
+START_TEST (opening_fails_at_every_allocation)
+{
+  unsigned k, failed = 1;
+  struct rig rig;
+
+  rig_create (&rig);
+  for (k = 0; failed > 0; ++k) {
+    int r;
+
+    ck_assert_uint_lt (k, 200);
+    make_file ("a", 0);
+    make_file ("b", 0);
+    set_table (&rig, all_kinds);
+    fault_alloc_fail_once (FAULT_ALLOC_MEMORY, k);
+    r = table_devices_open (&rig.spec, &rig.devices);
+    failed = fault_alloc_stop ();
+    if (r == 0) {
+      assert_shows (open_device (&rig, ""), BASE_SEED, 0, 256);
+      serve_end (&rig);
+      continue;
+    }
+    ck_assert_int_eq (r, -ENOMEM);
+    volume_spec_free (&rig.spec);
+  }
+  ck_assert_uint_gt (k, 10);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A client may be refused, or a merge not begin; nothing that is there is
+ * lost.
+ */
+START_TEST (starting_fails_at_every_thread)
+{
+  unsigned k, failed = 1;
+  struct rig rig;
+
+  rig_create (&rig);
+  serve (&rig, "0 256 snapshot o a P 8");
+  ck_assert_int_eq (write_pattern (open_device (&rig, ""), 2, 3, 50), 0);
+  serve_end (&rig);
+  for (k = 0; failed > 0; ++k) {
+    struct volume_device *d;
+    int r;
+
+    ck_assert_uint_lt (k, 20);
+    serve (&rig, all_kinds);
+    fault_alloc_fail_once (FAULT_ALLOC_THREADS, k);
+    r = table_device_open (rig.devices, "", true, &d);
+    failed = fault_alloc_stop ();
+    if (r < 0)
+      ck_assert_uint_gt (failed, 0);
+    d = open_device (&rig, "");
+    assert_shows (d, 2, 3, 50);
+    assert_shows (d, BASE_SEED, 53, 203);
+    assert_shows (open_device (&rig, "b"), BASE_SEED, 0, 256);
+    serve_end (&rig);
+  }
+  ck_assert_uint_gt (k, 1);
+  rig_destroy (&rig);
+}
+END_TEST
+
+int
+main (void)
+{
+  const TTest *const tests[] = {
+    each_line_is_an_export,         who_may_not_write_starts_nothing,
+    a_merge_ends_by_itself,         opening_fails_at_every_allocation,
+    starting_fails_at_every_thread, NULL,
+  };
+
+  return unit_main ("table devices", tests);
+}
