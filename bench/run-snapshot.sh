@@ -31,6 +31,8 @@ Further environment:
   STORE_LOAD     bench/store-load, built
   WORKDIR        folder for the files, on a tmpfs (default /dev/shm)
   THREADS        nbdkit -t (default 16)
+  CREATE_THREADS the same of "create" (default 4), and the largest size of its
+  CREATE_MB      volume, in MiB (default 128)
 USAGE
 }
 
@@ -47,6 +49,8 @@ exceptions=${EXCEPTIONS:-10000000}
 out=${OUT:-.}
 check=${CHECK:-no}
 threads=${THREADS:-16}
+create_threads=${CREATE_THREADS:-4}
+create_mb=${CREATE_MB:-128}
 build=${BUILDDIR:-$here/../build}
 dm_plugin=${DM_PLUGIN:-$build/plugin/.libs/nbdkit-dm-plugin.so}
 nbd_load=${NBD_LOAD:-$build/bench/nbd-load}
@@ -78,6 +82,8 @@ numbers --run-ms "$run_ms"
 numbers --snapshots "$snapshots"
 numbers --exceptions "$exceptions"
 numbers THREADS "$threads"
+numbers CREATE_THREADS "$create_threads"
+numbers CREATE_MB "$create_mb"
 for p in $parts; do
   case "$p" in
     first|chain|steady|create|load) ;;
@@ -222,9 +228,13 @@ run_steady () {
   stop volume
 }
 
-# Snapshots under full load: how long is a client held, at most?
+# Snapshots under full load: how long is a client held, at most?  A part of
+# the volume, and fewer threads: see README.md.
 run_create () {
+  local threads=$create_threads
+
   fresh_leg
+  [ "$size_mb" -le "$create_mb" ] || truncate -s "${create_mb}M" "$leg"
   start_volume volume sync=none meta="$work/meta" "$leg"
   load create live volume --control "$work/volume.control" \
     --snapshots "$snapshots" --every-ms 100
