@@ -262,8 +262,9 @@ const struct verb verbs[] = {
     .method = "job.cancel",
     .text = "cancel that, if it does no harm",
     .more = "A scrub ends. A resync is paused: 'dmnbd resync resume' goes on "
-            "where it was. A\nroll-back and a removal are refused: they must "
-            "be ended.",
+            "where it was. The\ncopying before a roll-back to an older "
+            "snapshot ends. A roll-back itself and a\nremoval are refused: "
+            "they must be ended.",
     .args = { { .name = "ID",
                 .type = ARG_NUMBER,
                 .param = "job",
