@@ -93,7 +93,7 @@ for p in $parts; do
     *) die "unknown part: $p (see --help)" ;;
   esac
 done
-for tool in nbdkit nbdinfo cmp awk getconf; do
+for tool in nbdkit nbdinfo cmp awk fio getconf; do
   command -v "$tool" > /dev/null || die "$tool: not installed"
 done
 [ -f "$dm_plugin" ] || die "$dm_plugin: not there; run 'make' or set DM_PLUGIN"
@@ -293,24 +293,47 @@ run_reads () {
 
 # ---------------------------------------------------------------- control --
 
-# Clients' writes while the control socket gets a thousand lines a second, wrong
-# ones and endless ones among them, half of them from who reads slowly or never.
+# fio, which verifies what it has written, while a control socket gets a
+# thousand lines a second, wrong ones and endless ones among them, half of them
+# from who reads slowly or never: this server's, or that of another, which tells
+# what the senders themselves take from the machine.
 run_control () {
-  local messages=$((run_ms + ramp_ms)) rude
+  local messages=$run_ms target=volume rude before line
 
   [ "$messages" -ge 300 ] || messages=300
   start_volume volume sync=none "$work/a.img" "$work/b.img"
-  if [ "$1" = rude ]; then
-    "$rude_control" "$work/volume.control" "$messages" 1000 $((round + 1)) \
-      > "$work/rude.out" 2>&1 &
+  if [ "$1" = elsewhere ]; then
+    target=other
+    truncate -s 1M "$work/other.img"
+    start_volume other sync=none "$work/other.img"
+  fi
+  if [ "$1" != quiet ]; then
+    "$rude_control" "$work/$target.control" "$messages" 1000 $((round + 1)) \
+      idle > "$work/rude.out" 2>&1 &
     rude=$!
   fi
-  load control "$1" volume --run-ms "$run_ms" --ramp-ms "$ramp_ms"
-  if [ "$1" = rude ]; then
+  before=$(ticks_of volume)
+  fio --name=control --ioengine=nbd --uri="$(uri_of volume)" --rw=randrw \
+    --bs=4k --iodepth=16 --size="${size_mb}M" --time_based \
+    --runtime="${run_ms}ms" --verify=crc32c --verify_backlog=64 \
+    --output-format=terse --terse-version=3 --output="$work/fio.out" \
+    > "$work/fio.log" 2>&1 || {
+      cat "$work/fio.log" "$work/volume.log" >&2
+      die "control, $1: fio failed"
+    }
+  line=$(grep '^3;fio-' "$work/fio.out") || die "fio printed no result"
+  [ "$(cut -d ';' -f 5 <<< "$line")" = 0 ] || die "fio reports an error: $line"
+  row control "$1" per_second \
+    "$(awk -F ';' '{ print $8 + $49 }' <<< "$line")"
+  row control "$1" cpu_us_per_request "$(awk -F ';' \
+    -v t=$(($(ticks_of volume) - before)) -v hz="$hertz" -v ms="$run_ms" \
+    '{ printf "%.1f", t / hz * 1e9 / (($8 + $49) * ms + 1) }' <<< "$line")"
+  if [ "$1" != quiet ]; then
     wait "$rude" || die "control: $(tail -n 1 "$work/rude.out"): figure void"
-    row control rude status_p99_ms \
+    row control "$1" status_p99_ms \
       "$(sed -n 's/^status: .*, 99 % within \(.*\) ms$/\1/p' "$work/rude.out")"
   fi
+  [ "$1" != elsewhere ] || stop other
   stop volume
   equal_legs "$work/a.img" "$work/b.img" "control, $1"
 }
@@ -323,7 +346,7 @@ subjects_of () {
     resync) echo without with ;;
     partial) echo outage ;;
     reads) echo 1 2 ;;
-    control) echo quiet rude ;;
+    control) echo quiet rude elsewhere ;;
   esac
 }
 
@@ -362,6 +385,7 @@ partial copied_per_touched back - <= 1.2
 partial seconds all back - -
 reads per_second 2 1 >= 1.8
 control per_second rude quiet >= 0.9
+control per_second rude elsewhere >= 0.9
 control status_p99_ms rude - <= 50
 TARGETS
 report

@@ -1,7 +1,7 @@
 /* Clients of a control socket that keep no rule, among some that do.
  * SPDX-License-Identifier: BSD-3-Clause
  *
- *   rude-control SOCKET MESSAGES RATE SEED
+ *   rude-control SOCKET MESSAGES RATE SEED [idle]
  *
  * Sends MESSAGES random lines, at most RATE a second, over a dozen
  * connections: requests that are right, that are wrong, that are no JSON, that
@@ -10,7 +10,8 @@
  *
  * Those that read are judges: each line must be answered, in order, with the
  * right id, by a result or by the error that it deserves.  How long status took
- * them is printed.
+ * them is printed.  With "idle" nothing is started that would keep the server
+ * busy by itself: what is measured is what the messages cost.
  *
  * Exit status: 0 all answers were right, 1 not, 2 usage.
  */
@@ -243,6 +244,10 @@ set_text (struct message *m, const char *format, ...)
   m->length = (size_t) n;
 }
 
+static bool must_idle;
+
+#define SCRUB_START "\"scrub.start\""
+
 static void
 make_call (struct message *m)
 {
@@ -256,7 +261,7 @@ make_call (struct message *m)
     { "\"metrics\",\"params\":{}", 0 },
     { "\"snapshot.list\"", 0 },
     { "\"scrub.status\"", 0 },
-    { "\"scrub.start\"", 0 },
+    { SCRUB_START, 0 },
     { "\"job.list\"", 0 },
     { "\"job.list\"", 0 },
     { "\"events.subscribe\",\"params\":{\"since\":0}", 0 },
@@ -286,8 +291,11 @@ make_call (struct message *m)
     { "\"dance\"", -32601 },
     { "7", -32600 },
   };
-  unsigned i = (unsigned) rnd (sizeof calls / sizeof calls[0]);
+  unsigned i;
 
+  do
+    i = (unsigned) rnd (sizeof calls / sizeof calls[0]);
+  while (must_idle && strcmp (calls[i].call, SCRUB_START) == 0);
   m->is_answered = true;
   m->expected = (struct expected){
     .has_id = true,
@@ -522,10 +530,11 @@ main (int argc, char *argv[])
   uint64_t began = now_ns ();
   unsigned i, messages, rate;
 
-  if (argc != 5) {
-    fprintf (stderr, "usage: rude-control SOCKET MESSAGES RATE SEED\n");
+  if (argc < 5 || argc > 6 || (argc == 6 && strcmp (argv[5], "idle") != 0)) {
+    fprintf (stderr, "usage: rude-control SOCKET MESSAGES RATE SEED [idle]\n");
     return 2;
   }
+  must_idle = argc == 6;
   path = argv[1];
   messages = (unsigned) strtoul (argv[2], NULL, 10);
   rate = (unsigned) strtoul (argv[3], NULL, 10);
