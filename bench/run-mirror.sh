@@ -316,6 +316,7 @@ run_control () {
   fio --name=control --ioengine=nbd --uri="$(uri_of volume)" --rw=randrw \
     --bs=4k --iodepth=16 --size="${size_mb}M" --time_based \
     --runtime="${run_ms}ms" --verify=crc32c --verify_backlog=64 \
+    --verify_state_save=0 \
     --output-format=terse --terse-version=3 --output="$work/fio.out" \
     > "$work/fio.log" 2>&1 || {
       cat "$work/fio.log" "$work/volume.log" >&2

@@ -592,7 +592,7 @@ START_TEST (a_step_and_its_undoing_may_fail)
 END_TEST
 
 /* From this call of the folder on no file can be synced either; none: -1. */
-static int first_lost_sync = -1;
+static atomic_int first_lost_sync = -1;
 
 int
 fdatasync (int fd)

@@ -26,9 +26,9 @@ static pthread_cond_t called = PTHREAD_COND_INITIALIZER;
 static char calls_text[1024];
 
 /* This call fails, counted from 0, and some after it; none: -1. */
-static int failing_call = -1;
-static int failing_count = 1;
-static int calls_seen;
+static atomic_int failing_call = -1;
+static atomic_int failing_count = 1;
+static atomic_int calls_seen;
 
 /* Is called first whenever a file is renamed, if it is not NULL. */
 static void (*_Atomic before_rename) (void);
