@@ -6,7 +6,8 @@
  * own clients, and loses nothing, whatever letter it has.
  *
  * States:
- *   OPEN -> STARTED [start]: stores have been flushed, chunks are copied
+ *   OPEN -> STARTED [start]: origins and stores have been flushed, chunks are
+ *                   copied
  *   any  -> STOPPED [table_devices_stop]
  *
  * Invariant: before STARTED nothing is written, but for new stores; and never
@@ -332,7 +333,8 @@ table_devices_open (const struct volume_spec *spec,
 
 /* Make durable what was found: who wrote it may have been killed.  A record
  * of a chunk, before that may be overwritten in the origin, or written to in
- * the store with FUA; and what a snapshot shows of the origin.
+ * the store with FUA; and what a snapshot shows of the origin, which may be
+ * read only here.
  */
 static int
 settle (struct table_device *d)
@@ -341,13 +343,11 @@ settle (struct table_device *d)
 
   if (d->device.is_read_only)
     return 0;
-  if (table_line_serves_origin (d->line)) {
-    r = bdev_flush (d->origin->bdev);
-    if (r < 0) {
-      log_error ("the origin (%s) cannot be flushed: %s", d->line->origin,
-                 errno_text (r));
-      return r;
-    }
+  r = bdev_flush (d->origin->bdev);
+  if (r < 0) {
+    log_error ("the origin (%s) cannot be flushed: %s", d->line->origin,
+               errno_text (r));
+    return r;
   }
   return d->snapshot != NULL ? snapshot_settle (d->snapshot) : 0;
 }

@@ -6,9 +6,12 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -183,6 +186,52 @@ START_TEST (who_may_not_write_starts_nothing)
 }
 END_TEST
 
+/* The origin cannot be made durable, from now on. */
+static atomic_bool origin_is_lost;
+
+int
+fdatasync (int fd)
+{
+  struct stat origin, file;
+
+  if (atomic_load (&origin_is_lost) && stat ("o", &origin) == 0 &&
+      fstat (fd, &file) == 0 && file.st_ino == origin.st_ino) {
+    errno = EIO;
+    return -1;
+  }
+  return (int) syscall (SYS_fdatasync, fd);
+}
+
+/* What a snapshot shows of its origin is durable before anybody relies on it,
+ * whether a line serves the origin or not.
+ */
+START_TEST (an_origin_is_flushed_for_its_snapshots)
+{
+  static const char *const tables[] = {
+    "0 256 snapshot o a P 8",
+    "0 256 snapshot o a N 8",
+    "o: 0 256 snapshot-origin o; a: 0 256 snapshot o a P 8",
+  };
+  struct volume_device *d;
+  struct rig rig;
+  size_t i;
+
+  rig_create (&rig);
+  for (i = 0; i < ARRAY_COUNT (tables); ++i) {
+    make_file ("a", 0);
+    serve (&rig, tables[i]);
+    atomic_store (&origin_is_lost, true);
+    ck_assert_int_eq (table_device_open (rig.devices, i < 2 ? "" : "a", true,
+                                         &d),
+                      -EIO);
+    assert_said ("the origin (o) cannot be flushed");
+    atomic_store (&origin_is_lost, false);
+    serve_end (&rig);
+  }
+  rig_destroy (&rig);
+}
+END_TEST
+
 /*----- merging ---------------------------------------------------------*/
 
 static bool
@@ -292,6 +341,7 @@ main (void)
 {
   const TTest *const tests[] = {
     each_line_is_an_export,         who_may_not_write_starts_nothing,
+    an_origin_is_flushed_for_its_snapshots,
     a_merge_ends_by_itself,         opening_fails_at_every_allocation,
     starting_fails_at_every_thread, NULL,
   };
