@@ -66,7 +66,9 @@ decide_chunk (struct table_device *d)
 
 /*----- stores ----------------------------------------------------------*/
 
-/* As the kernel does: a store that begins with zeroes is none yet. */
+/* As the kernel does: a store that begins with zeroes is none yet, nor is one
+ * of no bytes.
+ */
 static int
 look_at_store (struct block_device *cow, bool *is_new, bool *is_blank)
 {
@@ -75,7 +77,7 @@ look_at_store (struct block_device *cow, bool *is_new, bool *is_blank)
   struct iovec iov = { data, sector_to_bytes (count) };
   uint32_t magic;
   size_t i;
-  int r = bdev_read (cow, &iov, 1, 0);
+  int r = count > 0 ? bdev_read (cow, &iov, 1, 0) : 0;
 
   if (r < 0)
     return r;
@@ -198,8 +200,7 @@ table_store_check (struct table_device *d)
 
   if (!d->line->is_persistent)
     return check_transient (d);
-  r = bdev_sectors (d->cow) > 0 ? look_at_store (d->cow, &d->is_new, &is_blank)
-                                : -ENOSPC;
+  r = look_at_store (d->cow, &d->is_new, &is_blank);
   if (r < 0) {
     log_error ("table=: the COW store (%s) cannot be read: %s",
                log_quote (d->line->cow, quote), errno_text (r));

@@ -49,7 +49,8 @@ snapshot 'small.cow.* has 8 sectors' 'give a larger one' \
   '128 snapshot o.img small.cow P 8'
 snapshot 'small.cow.* has 8 sectors' 'give a larger one' \
   '128 snapshot o.img small.cow N 16'
-snapshot 'empty.cow' 'cannot be read' '128 snapshot o.img empty.cow P 8'
+snapshot 'empty.cow.* has 0 sectors' 'give a larger one' \
+  '128 snapshot o.img empty.cow P 8'
 snapshot 'chunks of 4096 sectors' 'up to 2048' \
   '128 snapshot o.img new.cow P 4096'
 # Another origin's: records for what this one has not.
