@@ -165,9 +165,9 @@ file_write_zeroes (void *handle, sector_t sector, sector_t count,
   return r;
 }
 
-/* Where the data ends that begins in SECTOR, at OFFSET, if it is within COUNT
- * sectors, or -1.  One at a time: others would look at the same pages, and what
- * has been found meanwhile need not be looked for.
+/* Where the data ends that begins in SECTOR, at OFFSET, or where COUNT sectors
+ * end that are all data; or -1.  One at a time: others would look at the same
+ * pages, and what has been found meanwhile need not be looked for.
  */
 static off_t
 find_end_of_data (struct bdev_file *f, sector_t sector, sector_t count,

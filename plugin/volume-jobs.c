@@ -27,10 +27,11 @@
 const char *
 job_kind_name (enum job_kind kind)
 {
+  /* For people a restore is the first part of a roll-back. */
   static const char *const names[] = {
-    [JOB_RESYNC] = "resync",     [JOB_SCRUB] = "scrub",
-    [JOB_RESTORE] = "rollback", /* for people it is the first part */
-    [JOB_ROLLBACK] = "rollback", [JOB_REMOVE] = "remove",
+    [JOB_RESYNC] = "resync",    [JOB_SCRUB] = "scrub",
+    [JOB_RESTORE] = "rollback", [JOB_ROLLBACK] = "rollback",
+    [JOB_REMOVE] = "remove",
   };
 
   return names[kind];
