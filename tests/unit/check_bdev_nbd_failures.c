@@ -392,9 +392,6 @@ START_TEST (another_export_is_refused)
     ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), -ENOTCONN);
     fake_nbd_wait_connections (fake, 0);
   }
-  other = options;
-  other.is_mute = true;
-  fake_nbd_set_options (fake, &other);
   fake_nbd_set_options (fake, &options);
   ck_assert_int_eq (bdev_reconnect (bdev, 0), 0);
   ck_assert_int_eq (write_at (bdev, 0, 1, data, 0), 0);

@@ -12,7 +12,7 @@
 #include "exception-store.h"
 #include "merge.h"
 #include "snapshot.h"
-#include "target-test.h"
+#include "target-pattern.h"
 
 #define SECTORS 259 /* the last chunk is short, whatever its size */
 #define BASE_SEED 1
@@ -138,26 +138,6 @@ target_of (struct rig *rig, unsigned i)
 {
   return snapshot_target (rig->snapshots[i].snapshot);
 }
-
-static int
-write_pattern (struct target *t, uint64_t seed, sector_t sector, sector_t count)
-{
-  unsigned char *data = test_alloc_sectors (count);
-  int r;
-
-  fill_pattern (data, seed, sector, count);
-  r = target_write (t, data, sector, count, 0);
-  free (data);
-  return r;
-}
-
-#define assert_target_pattern(t, seed, sector, count) \
-  do { \
-    unsigned char *data_ = test_alloc_sectors (count); \
-    ck_assert_int_eq (target_read ((t), data_, (sector), (count)), 0); \
-    assert_pattern (data_, (seed), (sector), (count)); \
-    free (data_); \
-  } while (0)
 
 #define assert_frozen(t) assert_target_pattern (t, BASE_SEED, 0, (t)->sectors)
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <zlib.h>
 
+#include "bdev-target.h"
 #include "exception-store.h"
 #include "snapshot.h"
 #include "target-test.h"
@@ -64,7 +65,7 @@ struct golden {
   struct fault_bdev *origin_disk;
   struct fault_bdev *cow_disk;
   struct block_device *origin;
-  struct disk_target lower;
+  struct bdev_target lower;
   struct snapshot *snapshot;
 };
 
@@ -82,7 +83,7 @@ golden_open (struct golden *g, struct fault_bdev *origin_disk,
   g->origin_disk = origin_disk;
   g->cow_disk = cow_disk;
   g->origin = fault_bdev_open (origin_disk, FAULT_OPEN_READ_ONLY);
-  disk_target_init (&g->lower, g->origin);
+  bdev_target_init (&g->lower, g->origin);
   params.cow = fault_bdev_open (cow_disk, FAULT_OPEN_READ_ONLY);
   ck_assert_int_eq (snapshot_open (&params, &g->snapshot), 0);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bdev-target.h"
 #include "exception-store.h"
 #include "merge.h"
 #include "target-test.h"
@@ -30,7 +31,7 @@ struct rig {
 
   /* While it is open. */
   struct block_device *bdev;
-  struct disk_target lower;
+  struct bdev_target lower;
   struct snapshot *snapshot;
   struct merge *merge;
   struct range_lock range_lock;
@@ -101,7 +102,7 @@ rig_create (struct rig *rig, uint64_t seed, sector_t chunk_sectors,
   bdev_close (cow);
 
   rig->bdev = fault_bdev_open (rig->disk, 0);
-  disk_target_init (&rig->lower, rig->bdev);
+  bdev_target_init (&rig->lower, rig->bdev);
   ck_assert_int_eq (origin_create (&rig->lower.target, &origin), 0);
   ck_assert_int_eq (kcopyd_client_create (64, &kcopyd), 0);
   s = open_snapshot (rig);
@@ -126,7 +127,7 @@ static void
 rig_open (struct rig *rig)
 {
   rig->bdev = fault_bdev_open (rig->disk, 0);
-  disk_target_init (&rig->lower, rig->bdev);
+  bdev_target_init (&rig->lower, rig->bdev);
   rig->snapshot = open_snapshot (rig);
   snapshot_leave (rig->snapshot);
   ck_assert_int_eq (merge_create (rig->snapshot, &rig->lower.target,

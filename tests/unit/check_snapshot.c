@@ -219,7 +219,7 @@ END_TEST
 
 /* What the snapshot of a closed rig is opened with. */
 struct open_disks {
-  struct disk_target lower;
+  struct bdev_target lower;
   struct snapshot_params params;
 };
 
@@ -228,7 +228,7 @@ open_disks (struct open_disks *d, struct rig *rig)
 {
   struct rig_snapshot *rs = &rig->snapshots[0];
 
-  disk_target_init (&d->lower, fault_bdev_open (rig->disk, 0));
+  bdev_target_init (&d->lower, fault_bdev_open (rig->disk, 0));
   d->params = (struct snapshot_params){ .name = "x",
                                         .cow = fault_bdev_open (rs->disk, 0),
                                         .is_valid = true,

@@ -40,8 +40,8 @@ holds (const unsigned char *data, uint64_t seed, sector_t sector)
 
 /* Read and compare.  A broken snapshot may say -EIO. */
 static bool
-read_ibdev_right (struct rig *rig, const struct model *model, unsigned device,
-                  sector_t sector, sector_t count)
+read_is_right (struct rig *rig, const struct model *model, unsigned device,
+               sector_t sector, sector_t count)
 {
   unsigned char data[GROUP * THREADS * 8 * SECTOR_SIZE];
   struct target *t = device == VOLUME ? volume_of (rig)
@@ -90,10 +90,10 @@ random_operation (struct writer *w)
     sector = chance_below (c, SECTORS);
     count = 1 + chance_below (c, GROUP * THREADS * 8);
     count = MIN_OF (count, SECTORS - sector);
-    return read_ibdev_right (w->rig, w->model, device, sector, count);
+    return read_is_right (w->rig, w->model, device, sector, count);
   }
   if (what < 4)
-    return read_ibdev_right (w->rig, w->model, device, sector, count);
+    return read_is_right (w->rig, w->model, device, sector, count);
   if (what < 9) {
     seed = atomic_fetch_add (&last_seed, 1);
     r = write_pattern (t, seed, sector, count);
@@ -102,9 +102,6 @@ random_operation (struct writer *w)
     r = target_zero (t, sector, count, what % 2 ? BDEV_UNMAP : 0);
   for (i = 0; i < count; ++i)
     w->model->seeds[device][sector + i] = seed;
-  if (r)
-    fprintf (stderr, "r=%d dev %u %u+%u\n", r, device, (unsigned) sector,
-             (unsigned) count);
   return r == 0 || (r == -EIO && device != VOLUME &&
                     !snapshot_is_valid (w->rig->snapshots[device].snapshot));
 }
@@ -115,10 +112,8 @@ writer_main (void *arg)
   struct writer *w = arg;
 
   while (w->operations-- > 0 && w->wrong == 0)
-    if (!random_operation (w)) {
-      fprintf (stderr, "wrong\n");
+    if (!random_operation (w))
       w->wrong = __LINE__;
-    }
 }
 
 static void
@@ -155,7 +150,7 @@ check_model (struct rig *rig, const struct model *model)
     if (device < VOLUME && device >= rig->count)
       continue;
     for (s = 0; s < SECTORS; ++s)
-      ck_assert_msg (read_ibdev_right (rig, model, device, s, 1),
+      ck_assert_msg (read_is_right (rig, model, device, s, 1),
                      "device %u, sector %u", device, (unsigned) s);
   }
 }

@@ -19,6 +19,21 @@ set (struct volume_spec *spec, const char *text)
   return config_set (spec, "table", text);
 }
 
+struct refused_table {
+  const char *text, *said;
+};
+
+static void
+expect_refused (const struct refused_table *table)
+{
+  struct volume_spec spec;
+
+  ck_assert_msg (set (&spec, table->text) == -EINVAL, "%s", table->text);
+  ck_assert_msg (strstr (captured_text, table->said) != NULL, "%s: %s",
+                 table->text, captured_text);
+  volume_spec_free (&spec);
+}
+
 START_TEST (tables_are_taken)
 {
   static const struct {
@@ -69,9 +84,7 @@ END_TEST
 
 START_TEST (what_the_kernel_refuses_is_refused)
 {
-  static const struct {
-    const char *text, *said;
-  } cases[] = {
+  static const struct refused_table cases[] = {
     { "", "'' is not where the target starts" },
     { "0", "'' is not its length" },
     { "8 100 mirror core 1 64 2 a 0 b 0",
@@ -119,14 +132,8 @@ START_TEST (what_the_kernel_refuses_is_refused)
   };
   unsigned i;
 
-  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
-    struct volume_spec spec;
-
-    ck_assert_msg (set (&spec, cases[i].text) == -EINVAL, "%s", cases[i].text);
-    ck_assert_msg (strstr (captured_text, cases[i].said) != NULL, "%s: %s",
-                   cases[i].text, captured_text);
-    volume_spec_free (&spec);
-  }
+  for (i = 0; i < ARRAY_COUNT (cases); ++i)
+    expect_refused (&cases[i]);
 }
 END_TEST
 
@@ -183,9 +190,7 @@ END_TEST
 
 START_TEST (snapshots_that_the_kernel_refuses_are_refused)
 {
-  static const struct {
-    const char *text, *said;
-  } cases[] = {
+  static const struct refused_table cases[] = {
     { "8 100 snapshot o c P 8", "'8' is not where the target starts" },
     { "0 0 snapshot o c P 8", "its length is 0" },
     { "0 18014398509481984 snapshot o c P 8", "is not its length" },
@@ -220,14 +225,8 @@ START_TEST (snapshots_that_the_kernel_refuses_are_refused)
   };
   unsigned i;
 
-  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
-    struct volume_spec spec;
-
-    ck_assert_msg (set (&spec, cases[i].text) == -EINVAL, "%s", cases[i].text);
-    ck_assert_msg (strstr (captured_text, cases[i].said) != NULL, "%s: %s",
-                   cases[i].text, captured_text);
-    volume_spec_free (&spec);
-  }
+  for (i = 0; i < ARRAY_COUNT (cases); ++i)
+    expect_refused (&cases[i]);
 }
 END_TEST
 
@@ -283,9 +282,7 @@ END_TEST
 
 START_TEST (lines_that_do_not_fit_are_refused)
 {
-  static const struct {
-    const char *text, *said;
-  } cases[] = {
+  static const struct refused_table cases[] = {
     { " ; \n", "'' is not where the target starts" },
     { "a:", "'' is not where the target starts" },
     { "a: b: 0 8 snapshot-origin o", "'b:' is not where the target starts" },
@@ -317,12 +314,8 @@ START_TEST (lines_that_do_not_fit_are_refused)
   struct volume_spec spec;
   unsigned i;
 
-  for (i = 0; i < ARRAY_COUNT (cases); ++i) {
-    ck_assert_msg (set (&spec, cases[i].text) == -EINVAL, "%s", cases[i].text);
-    ck_assert_msg (strstr (captured_text, cases[i].said) != NULL, "%s: %s",
-                   cases[i].text, captured_text);
-    volume_spec_free (&spec);
-  }
+  for (i = 0; i < ARRAY_COUNT (cases); ++i)
+    expect_refused (&cases[i]);
   for (i = 0; i < TABLE_MAX_LINES; ++i)
     (void) snprintf (many + strlen (many), 32, "n%u: 0 8 snapshot o c%u N 8;",
                      i, i);

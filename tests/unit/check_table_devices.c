@@ -340,10 +340,13 @@ int
 main (void)
 {
   const TTest *const tests[] = {
-    each_line_is_an_export,         who_may_not_write_starts_nothing,
+    each_line_is_an_export,
+    who_may_not_write_starts_nothing,
     an_origin_is_flushed_for_its_snapshots,
-    a_merge_ends_by_itself,         opening_fails_at_every_allocation,
-    starting_fails_at_every_thread, NULL,
+    a_merge_ends_by_itself,
+    opening_fails_at_every_allocation,
+    starting_fails_at_every_thread,
+    NULL,
   };
 
   return unit_main ("table devices", tests);

@@ -8,9 +8,10 @@
 #ifndef DM_SNAPSHOT_TEST_H
 #define DM_SNAPSHOT_TEST_H
 
+#include "bdev-target.h"
 #include "exception-store.h"
 #include "snapshot.h"
-#include "target-test.h"
+#include "target-pattern.h"
 
 #define SECTORS 259 /* the last chunk is short, whatever its size */
 #define BASE_SEED 1
@@ -44,7 +45,7 @@ struct rig {
   struct fault_trace *trace;
   struct fault_bdev *disk;
   struct block_device *bdev;
-  struct disk_target lower;
+  struct bdev_target lower;
   struct origin *origin;
   struct kcopyd_client *kcopyd;
   unsigned count;
@@ -132,7 +133,7 @@ rig_open (struct rig *rig)
   unsigned i;
 
   rig->bdev = fault_bdev_open (rig->disk, 0);
-  disk_target_init (&rig->lower, rig->bdev);
+  bdev_target_init (&rig->lower, rig->bdev);
   ck_assert_int_eq (origin_create (&rig->lower.target, &rig->origin), 0);
   ck_assert_int_eq (kcopyd_client_create (KCOPYD_PAGES, &rig->kcopyd), 0);
   above = &rig->lower.target;
@@ -241,26 +242,6 @@ target_of (struct rig *rig, unsigned i)
 }
 
 /*----- what is in it ---------------------------------------------------*/
-
-static inline int
-write_pattern (struct target *t, uint64_t seed, sector_t sector, sector_t count)
-{
-  unsigned char *data = test_alloc_sectors (count);
-  int r;
-
-  fill_pattern (data, seed, sector, count);
-  r = target_write (t, data, sector, count, 0);
-  free (data);
-  return r;
-}
-
-#define assert_target_pattern(t, seed, sector, count) \
-  do { \
-    unsigned char *data_ = test_alloc_sectors (count); \
-    ck_assert_int_eq (target_read ((t), data_, (sector), (count)), 0); \
-    assert_pattern (data_, (seed), (sector), (count)); \
-    free (data_); \
-  } while (0)
 
 /* Is the whole of the target as the base was? */
 #define assert_frozen(t) assert_target_pattern (t, BASE_SEED, 0, SECTORS)

@@ -1,4 +1,4 @@
-/* What the unit tests of plugin/ share: messages, threads, disks as targets.
+/* What the unit tests of plugin/ share: messages, and calls in threads.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Like test-util.h, everything is here and inline; a test uses what it
@@ -196,77 +196,6 @@ call_join (struct call *c)
 {
   thread_join (&c->thread);
   return c->result;
-}
-
-/*----- a disk as a target ----------------------------------------------*/
-
-struct disk_target {
-  struct target target;
-  struct block_device *bdev;
-};
-
-static inline struct block_device *
-disk_target_bdev (struct target *t)
-{
-  return ((struct disk_target *) ((char *) t -
-                                  offsetof (struct disk_target, target)))
-    ->bdev;
-}
-
-static inline int
-disk_target_read (struct target *t, void *buffer, sector_t sector,
-                  sector_t count)
-{
-  struct iovec iov = { buffer, sector_to_bytes (count) };
-
-  return bdev_read (disk_target_bdev (t), &iov, 1, sector);
-}
-
-static inline int
-disk_target_write (struct target *t, const void *buffer, sector_t sector,
-                   sector_t count, unsigned flags)
-{
-  struct iovec iov = { (void *) buffer, sector_to_bytes (count) };
-
-  return bdev_write (disk_target_bdev (t), &iov, 1, sector, flags);
-}
-
-static inline int
-disk_target_flush (struct target *t)
-{
-  return bdev_flush (disk_target_bdev (t));
-}
-
-static inline int
-disk_target_zero (struct target *t, sector_t sector, sector_t count,
-                  unsigned flags)
-{
-  return bdev_write_zeroes (disk_target_bdev (t), sector, count, flags);
-}
-
-static inline int
-disk_target_extent (struct target *t, sector_t sector, sector_t count,
-                    struct bdev_extent *extent)
-{
-  return bdev_extent (disk_target_bdev (t), sector, count, extent);
-}
-
-static const struct target_ops disk_target_ops = {
-  .name = "disk",
-  .read = disk_target_read,
-  .write = disk_target_write,
-  .flush = disk_target_flush,
-  .zero = disk_target_zero,
-  .extent = disk_target_extent,
-};
-
-/* BDEV stays the caller's. */
-static inline void
-disk_target_init (struct disk_target *d, struct block_device *bdev)
-{
-  d->target.ops = &disk_target_ops;
-  d->target.sectors = bdev_sectors (bdev);
-  d->bdev = bdev;
 }
 
 #endif /* DM_TARGET_TEST_H */
