@@ -4,9 +4,10 @@
  * One connection, so many requests in flight.  Places are multiples of a
  * stride: each of them once, in random order, or at random for some time.
  *
- * With --control it also has the server take snapshots meanwhile, and tells
- * for each of them the longest time that a request took which was in flight
- * then: so long were clients held, at most.
+ * With --control it also has the server take snapshots meanwhile.  Each of
+ * the DEPTH places in the queue is a writer then, who waits for one request
+ * before the next.  So long was a writer held by a snapshot: the longest time
+ * that a request of his took which was in flight then.
  */
 
 #include <config.h>
@@ -58,6 +59,7 @@ static struct options opt = {
 /* What is known of a request that has ended. */
 struct span {
   double began, ended;
+  unsigned writer;
 };
 
 struct slot {
@@ -124,7 +126,7 @@ offset_of (uint64_t number)
 /*----- requests --------------------------------------------------------*/
 
 static void
-remember (double began, double ended)
+remember (unsigned writer, double began, double ended)
 {
   if (num_spans == room_for_spans) {
     room_for_spans = room_for_spans * 2 + 65536;
@@ -132,7 +134,7 @@ remember (double began, double ended)
     if (spans == NULL)
       die ("no memory");
   }
-  spans[num_spans++] = (struct span){ began, ended };
+  spans[num_spans++] = (struct span){ began, ended, writer };
 }
 
 static int
@@ -143,7 +145,7 @@ request_ended (void *data, int *error)
   slot->has_failed = *error != 0;
   slot->is_busy = false;
   in_flight--;
-  remember (slot->began, seconds_now ());
+  remember ((unsigned) (slot - slots), slot->began, seconds_now ());
   return 1;
 }
 
@@ -306,48 +308,78 @@ percentile (const double *sorted, size_t count, double percent)
   return sorted[i < count ? i : count - 1];
 }
 
-/* The longest time that a request took which was in flight from FROM to
- * TO, or at a part of that.
- */
 static double
-longest (double from, double to)
+larger (double a, double b)
 {
-  double most = 0;
+  return a > b ? a : b;
+}
+
+/* For each writer the longest time that a request of his took which was in
+ * flight from FROM to TO, or at a part of that.
+ */
+static void
+longest_of_writers (double *longest, double from, double to)
+{
   size_t i;
 
+  for (i = 0; i < opt.depth; ++i)
+    longest[i] = 0;
   for (i = 0; i < num_spans; ++i)
-    if (spans[i].began <= to && spans[i].ended >= from &&
-        spans[i].ended - spans[i].began > most)
-      most = spans[i].ended - spans[i].began;
-  return most;
+    if (spans[i].began <= to && spans[i].ended >= from)
+      longest[spans[i].writer] = larger (longest[spans[i].writer],
+                                         spans[i].ended - spans[i].began);
+}
+
+/* NAME: of all writers at all snapshots.  NAME_worst: of the one who was
+ * held longest, at each of them.
+ */
+static void
+print_writers (const char *name, double *longest, size_t num_snapshots)
+{
+  double *worst = malloc ((num_snapshots + 1) * sizeof *worst);
+  size_t count = num_snapshots * opt.depth, i;
+
+  if (worst == NULL)
+    die ("no memory");
+  for (i = 0; i < num_snapshots; ++i)
+    worst[i] = 0;
+  for (i = 0; i < count; ++i)
+    worst[i / opt.depth] = larger (worst[i / opt.depth], longest[i]);
+  qsort (longest, count, sizeof *longest, compare);
+  qsort (worst, num_snapshots, sizeof *worst, compare);
+  printf ("%s_p50_us %.0f\n", name, percentile (longest, count, 50) * 1e6);
+  printf ("%s_p99_us %.0f\n", name, percentile (longest, count, 99) * 1e6);
+  printf ("%s_worst_p50_us %.0f\n", name,
+          percentile (worst, num_snapshots, 50) * 1e6);
+  printf ("%s_worst_p99_us %.0f\n", name,
+          percentile (worst, num_snapshots, 99) * 1e6);
+  free (worst);
 }
 
 static void
 print_snapshots (void)
 {
   unsigned n = atomic_load (&snapshots_taken), i;
-  double *held = malloc ((n + 1) * sizeof *held);
-  double *before = malloc ((n + 1) * sizeof *before);
+  double *held = malloc ((n + 1) * opt.depth * sizeof *held);
+  double *before = malloc ((n + 1) * opt.depth * sizeof *before);
   double *took = malloc ((n + 1) * sizeof *took);
+  double from;
 
   if (held == NULL || before == NULL || took == NULL)
     die ("no memory");
   for (i = 0; i < n; ++i) {
     took[i] = snapshots[i].answered - snapshots[i].asked;
-    held[i] = longest (snapshots[i].asked, snapshots[i].answered);
+    longest_of_writers (&held[i * opt.depth], snapshots[i].asked,
+                        snapshots[i].answered);
     /* As much time, half a pause before: what the machine does anyway. */
-    before[i] = longest (snapshots[i].asked - opt.every_ms / 2e3,
-                         snapshots[i].asked - opt.every_ms / 2e3 + took[i]);
+    from = snapshots[i].asked - opt.every_ms / 2e3;
+    longest_of_writers (&before[i * opt.depth], from, from + took[i]);
   }
   qsort (took, n, sizeof *took, compare);
-  qsort (held, n, sizeof *held, compare);
-  qsort (before, n, sizeof *before, compare);
   printf ("snapshots %u\n", n);
   printf ("took_p50_us %.0f\n", percentile (took, n, 50) * 1e6);
-  printf ("held_p50_us %.0f\n", percentile (held, n, 50) * 1e6);
-  printf ("held_p99_us %.0f\n", percentile (held, n, 99) * 1e6);
-  printf ("before_p50_us %.0f\n", percentile (before, n, 50) * 1e6);
-  printf ("before_p99_us %.0f\n", percentile (before, n, 99) * 1e6);
+  print_writers ("held", held, n);
+  print_writers ("before", before, n);
   free (took);
   free (held);
   free (before);
