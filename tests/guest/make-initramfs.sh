@@ -56,7 +56,8 @@ fi
 
 for file in "$plugin" "${programs[@]}"; do
   if [ ! -f "$file" ]; then
-    echo "$0: there is no $file; run \`make' first" >&2
+    echo "$0: there is no $file; run in the build tree:" \
+      "make && make tests/guest/fs-load" >&2
     exit 1
   fi
 done

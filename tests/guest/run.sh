@@ -11,7 +11,7 @@
 # planted, and the scenario passes by failing for the right reason.  With no
 # ITEM, all scenarios run, and then all the faults; with --self-test, only the
 # faults.  One line for each, then a count.  Status 0 if all passed, 1 if not,
-# 77 if a tool is missing.
+# 77 if a tool is missing.  By hand, `make && make tests/guest/fs-load' first.
 #
 # DM_PLUGIN         the plugin; default: the one in the build tree
 # DM_GUEST_DIR      where kernel, initramfs, disks and logs go; default: the
