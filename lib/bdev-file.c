@@ -556,7 +556,7 @@ bdev_open_fd (int fd, const char *name, unsigned flags,
   struct bdev_file *f;
   int r = -ENOMEM;
 
-  if (!bdev_open_flags_are_valid (flags))
+  if (!bdev_open_flags_are_valid (flags) || (flags & BDEV_OPEN_WATCHED))
     return -EINVAL;
 
   f = calloc (1, sizeof *f);

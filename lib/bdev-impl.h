@@ -38,6 +38,25 @@ int bdev_file_open (const char *path, const struct bdev_options *options,
 int bdev_blocks_create (struct block_device *lower, unsigned block_bytes,
                         struct block_device **bdev);
 
+/*----- devices that may hang: bdev-watch.c -----------------------------*/
+
+/* Make a device that does what LOWER does, by threads of its own and with
+ * memory of its own, and is given up when LOWER answers nothing for TIMEOUT_MS
+ * (0: the default), or leaves one request without an answer for four times as
+ * long: then all that is in flight fails with -ETIMEDOUT, and so does every
+ * later call, until bdev_reconnect, which succeeds when LOWER has answered all
+ * that it was given.  No thread is started before the first use.
+ *
+ * On success *BDEV, of the same name, owns LOWER.  bdev_close does not wait
+ * for a LOWER that hangs: that is closed later.  On failure LOWER is still the
+ * caller's.  Errors: -ENOMEM.
+ */
+int bdev_watch_create (struct block_device *lower, unsigned timeout_ms,
+                       struct block_device **bdev);
+
+/* Close what was left open because it hung, and has answered by now. */
+void bdev_watch_reap (void);
+
 /*----- devices behind a URI: bdev-uri.c, bdev-nbd.c --------------------*/
 
 /* bdev_open_options for a URI; OPTIONS have been checked.  What is wrong

@@ -32,7 +32,7 @@ struct block_device {
 
 #define OPEN_FLAGS \
   (BDEV_OPEN_READ_ONLY | BDEV_OPEN_DIRECT | BDEV_OPEN_BUFFERED | \
-   BDEV_OPEN_EXCLUSIVE)
+   BDEV_OPEN_EXCLUSIVE | BDEV_OPEN_WATCHED)
 #define ZERO_FLAGS (BDEV_FUA | BDEV_UNMAP | BDEV_FAST)
 
 /* Zeroes are written from here when a device cannot make them. */
@@ -84,6 +84,24 @@ bdev_open (const char *spec, unsigned flags, struct block_device **bdev)
   return bdev_open_options (spec, &options, bdev);
 }
 
+static int
+open_watched (const char *path, const struct bdev_options *options,
+              struct block_device **bdev)
+{
+  struct bdev_options lower_options = *options;
+  struct block_device *lower;
+  int r;
+
+  lower_options.flags &= ~BDEV_OPEN_WATCHED;
+  r = bdev_file_open (path, &lower_options, &lower);
+  if (r < 0)
+    return r;
+  r = bdev_watch_create (lower, options->timeout_ms, bdev);
+  if (r < 0)
+    bdev_close (lower);
+  return r;
+}
+
 int
 bdev_open_options (const char *spec, const struct bdev_options *options,
                    struct block_device **bdev)
@@ -95,7 +113,9 @@ bdev_open_options (const char *spec, const struct bdev_options *options,
     return -EINVAL;
   if (bdev_spec_is_uri (spec))
     return bdev_uri_open (spec, &known, bdev);
-  return bdev_file_open (spec, &known, bdev);
+  bdev_watch_reap (); /* SPEC may be among them */
+  return known.flags & BDEV_OPEN_WATCHED ? open_watched (spec, &known, bdev)
+                                         : bdev_file_open (spec, &known, bdev);
 }
 
 void

@@ -93,7 +93,7 @@ struct bdev_limits {
   unsigned optimal_bytes; /* preferred size of a request */
   unsigned max_bytes;     /* larger requests are cut */
   bool is_direct;         /* O_DIRECT: page cache is not used */
-  bool is_remote;         /* behind a socket */
+  bool is_remote;         /* behind a socket, or another thread */
 
   /* Its operations may wait for asynchronous work on other devices, such as
    * copies between them: so asynchronous work on it has threads of its own.
@@ -184,6 +184,7 @@ struct bdev_ops {
 #define BDEV_OPEN_DIRECT (1U << 1)    /* always O_DIRECT */
 #define BDEV_OPEN_BUFFERED (1U << 2)  /* never O_DIRECT */
 #define BDEV_OPEN_EXCLUSIVE (1U << 3) /* refuse if used elsewhere */
+#define BDEV_OPEN_WATCHED (1U << 4)   /* give it up when it hangs */
 
 /* Open the file or disk SPEC, or the NBD export if SPEC begins as a URI
  * (a file of such a name can be had as "./NAME").
@@ -206,6 +207,15 @@ struct bdev_ops {
  * BDEV_OPEN_EXCLUSIVE locks the whole file against other processes
  * (shared if read-only) and a disk against being mounted, until the
  * device is closed.
+ *
+ * BDEV_OPEN_WATCHED: a file or disk that hangs fails, as a server does (see
+ * below), with -ETIMEDOUT.  Each operation is then done by another thread, in
+ * memory of its own, of which there may be none (-ENOMEM): that takes some
+ * 10 us, so it is not done unless it is asked for.  bdev_reconnect succeeds
+ * when the file or disk has answered all that it was asked.  bdev_close does
+ * not wait for that: the file stays open, and locked, until some device is
+ * opened or closed after it has answered.  Opening does wait.  No effect for
+ * URIs.
  *
  * On success *BDEV is the caller's, to be given to bdev_close.
  * Errors: those of open(2), and
@@ -253,10 +263,12 @@ struct bdev_options {
   size_t struct_size; /* sizeof (struct bdev_options): it may grow */
   unsigned flags;     /* BDEV_OPEN_... */
 
+  /* URIs, and with BDEV_OPEN_WATCHED. */
+  unsigned timeout_ms; /* what is silent for so long, or leaves one request
+                        * of many without an answer for four times as long,
+                        * has failed; also for connecting; 30000 */
+
   /* URIs only. */
-  unsigned timeout_ms;  /* a server silent for so long, or that leaves one
-                         * request of many without an answer for four times
-                         * as long, has failed; also for connecting; 30000 */
   unsigned connections; /* at most so many, if the server allows it; 4 */
 };
 
@@ -277,7 +289,7 @@ bool bdev_spec_is_uri (const char *spec);
  * and a lock that was taken is held until it is closed.  A disk is not kept
  * from being mounted.
  * Errors: also -EBADF if FD was not opened for reading or, without
- * BDEV_OPEN_READ_ONLY, for writing.
+ * BDEV_OPEN_READ_ONLY, for writing; and -EINVAL for BDEV_OPEN_WATCHED.
  */
 int bdev_open_fd (int fd, const char *name, unsigned flags,
                   struct block_device **bdev);
@@ -360,9 +372,14 @@ void bdev_get_limits (const struct block_device *bdev,
  * has failed, and that a flush has, also if only a flush had: it is for the
  * caller to write again all that was not flushed, before it trusts a flush.
  *
+ * A device of BDEV_OPEN_WATCHED that was given up has no server to connect:
+ * it is waited, in the same way, until it has answered all that it was asked;
+ * BDEV_RECONNECT_FENCED makes no difference, and nothing is lost.
+ *
  * Returns 0 (also if nothing had failed), or
- *   -EOPNOTSUPP  not a device with a server
- *   -EBUSY       the old server may still write: try again later, or fence it
+ *   -EOPNOTSUPP  not a device with a server, nor one that was given up
+ *   -EBUSY       the old server may still write: try again later, or fence it;
+ *                or the device still hangs
  *   -ESTALE      the export has another size, or offers less than before
  *   others       of connecting
  * and the device stays as it was.

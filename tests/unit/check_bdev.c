@@ -127,7 +127,7 @@ START_TEST (unknown_flags_are_refused)
   struct fault_bdev *disk = fault_bdev_create ("d", 16, NULL);
   struct block_device *bdev = fault_bdev_open (disk, 0);
   struct bdev_options options = { .struct_size = sizeof options,
-                                  .flags = 1U << 4 };
+                                  .flags = 1U << 5 };
   char *data = test_alloc_sectors (1);
   struct bdev_io io = { .op = BDEV_READ, .flags = BDEV_FUA };
   unsigned bit;
@@ -142,7 +142,7 @@ START_TEST (unknown_flags_are_refused)
                       flag == BDEV_FUA ? 0 : -EINVAL);
     ck_assert_int_eq (bdev_write_zeroes (bdev, 0, 1, flag),
                       bit < 3 ? 0 : -EINVAL);
-    if (bit > 3)
+    if (bit > 4)
       ck_assert_int_eq (bdev_open ("/nowhere", flag, &bdev), -EINVAL);
   }
   ck_assert_int_eq (bdev_open_options ("/nowhere", &options, &bdev), -EINVAL);
