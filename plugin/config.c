@@ -42,8 +42,8 @@ const char config_help[] =
   "write-mostly=N         Leg N is read only when no other can be.\n"
   "direct=auto|on|off     O_DIRECT: auto is disks yes, files no.\n"
   "resync-rate=RATE       Bytes a second, 0 is no limit (default 0).\n"
-  "leg-timeout=SECS       An NBD server silent for so long has failed\n"
-  "                       (default 30).\n"
+  "leg-timeout=SECS       A leg silent for so long has failed (default 30\n"
+  "                       for NBD servers, none for files and disks).\n"
   "snapshot=NAME          Take this snapshot at start, if it is not there.\n"
   "discard-snapshot=NAME  Give this snapshot up at start.\n"
   "chunk-size=SIZE        Copy-on-write unit of new snapshots, 4K to 1M,\n"
@@ -335,6 +335,7 @@ set_leg_timeout (struct volume_spec *spec, const char *value)
     return -EINVAL;
   }
   spec->leg_timeout_ms = seconds * 1000;
+  spec->is_watched = true;
   return 0;
 }
 

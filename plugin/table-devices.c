@@ -304,8 +304,7 @@ table_devices_open (const struct volume_spec *spec,
   if (t == NULL)
     return -ENOMEM;
   mutex_init (&t->lock);
-  t->options = (struct volume_leg_options){ spec->direct,
-                                            spec->leg_timeout_ms };
+  t->options = volume_leg_options (spec);
   t->default_index = table_lines_default (spec->lines, spec->line_count);
   t->origins = calloc (spec->line_count, sizeof *t->origins);
   t->devices = calloc (spec->line_count, sizeof *t->devices);

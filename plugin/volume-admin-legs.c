@@ -465,8 +465,8 @@ reopen (struct volume *v, unsigned leg, const char *identity)
 }
 
 static int
-reconnect (struct volume *v, unsigned leg, const struct named_leg *named,
-           struct volume_why *why)
+reconnect_server (struct volume *v, unsigned leg, const struct named_leg *named,
+                  struct volume_why *why)
 {
   int r = mirror_reconnect_leg (v->mirror, leg, 0);
 
@@ -485,6 +485,22 @@ reconnect (struct volume *v, unsigned leg, const struct named_leg *named,
   return 0;
 }
 
+/* A file or disk.  *MUST_OPEN: it did not hang, but has failed. */
+static int
+wait_for_file (struct volume *v, unsigned leg, const struct named_leg *named,
+               bool *must_open, struct volume_why *why)
+{
+  int r = mirror_reconnect_leg (v->mirror, leg, 0);
+
+  if (r == -EBUSY)
+    return volume_why (why, r,
+                       "leg %u (%s): still hangs; it comes back by itself when "
+                       "it answers, or replace it",
+                       leg, named->shown);
+  *must_open = r < 0;
+  return 0;
+}
+
 int
 volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
 {
@@ -492,6 +508,7 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
   enum leg_lack lack = LEG_LACKS_DIRTY;
   struct named_leg named;
   const char *name;
+  bool must_open = true;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
@@ -502,12 +519,15 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
     return volume_why (why, 1, "leg %u (%s) is in use already", leg,
                        named.shown);
   name = mirror_leg_name (v->mirror, leg);
-  if (bdev_spec_is_uri (name) && named.state == LEG_FAILED) {
-    r = reconnect (v, leg, &named, why);
-    if (r < 0)
-      return r;
+  if (named.state == LEG_FAILED && bdev_spec_is_uri (name)) {
+    r = reconnect_server (v, leg, &named, why);
+    must_open = false;
   }
-  else {
+  else if (named.state == LEG_FAILED)
+    r = wait_for_file (v, leg, &named, &must_open, why);
+  if (r < 0)
+    return r;
+  if (must_open) {
     r = get_known_identity (v, leg, identity);
     if (r == 0)
       r = reopen (v, leg, identity);

@@ -71,7 +71,8 @@ struct chain_worker {
 /* How legs are opened. */
 struct volume_leg_options {
   enum direct_mode direct;
-  unsigned timeout_ms; /* of NBD servers */
+  unsigned timeout_ms; /* of NBD servers, and of what is watched */
+  bool is_watched;     /* files and disks */
 };
 
 /* A leg that is about to come in, for the manifest. */
@@ -248,7 +249,9 @@ unsigned volume_mirror_leg (const struct volume *v, unsigned index);
 int volume_record_new_leg (struct volume *v, unsigned leg);
 int volume_record_no_leg (struct volume *v, unsigned leg);
 
-/* Leg LEG has failed: if it is behind a server, have it connected again. */
+/* Leg LEG has failed: if it is behind a server, have it connected again, and if
+ * it is watched, wait until it does not hang any more.
+ */
 void volume_rejoin_later (struct volume *v, unsigned leg);
 
 /* An administrator has the last word on leg LEG: if IS_HELD it stays out
@@ -257,8 +260,8 @@ void volume_rejoin_later (struct volume *v, unsigned leg);
  */
 bool volume_hold_out (struct volume *v, unsigned leg, bool is_held);
 
-/* Start the thread for that, if there is a leg behind a server and it does not
- * run yet; stop it, which takes as long as connecting to a server does.
+/* Start the thread for that, if there is such a leg and it does not run yet;
+ * stop it, which takes as long as connecting to a server does.
  */
 int volume_start_rejoin (struct volume *v);
 void volume_stop_rejoin (struct volume *v);
@@ -267,6 +270,8 @@ void volume_stop_rejoin (struct volume *v);
  * its primary is so no more.
  */
 unsigned volume_first_in_sync (const struct manifest *m);
+
+struct volume_leg_options volume_leg_options (const struct volume_spec *spec);
 
 /* Open the file, disk or URI PATH as a leg. */
 int volume_open_device (const struct volume_leg_options *options,

@@ -22,6 +22,16 @@
 
 /*----- opening ---------------------------------------------------------*/
 
+struct volume_leg_options
+volume_leg_options (const struct volume_spec *spec)
+{
+  return (struct volume_leg_options){
+    .direct = spec->direct,
+    .timeout_ms = spec->leg_timeout_ms,
+    .is_watched = spec->is_watched,
+  };
+}
+
 int
 volume_open_device (const struct volume_leg_options *options, const char *path,
                     unsigned flags, struct block_device **bdev)
@@ -35,6 +45,8 @@ volume_open_device (const struct volume_leg_options *options, const char *path,
   /* A server cannot be locked, nor told how to reach its disk. */
   if (!bdev_spec_is_uri (path)) {
     o.flags |= BDEV_OPEN_EXCLUSIVE;
+    if (options->is_watched)
+      o.flags |= BDEV_OPEN_WATCHED;
     if (options->direct == DIRECT_ON)
       o.flags |= BDEV_OPEN_DIRECT;
     else if (options->direct == DIRECT_OFF)
@@ -47,7 +59,7 @@ static int
 open_device (const struct volume_spec *spec, const char *path, unsigned flags,
              struct block_device **bdev)
 {
-  struct volume_leg_options options = { spec->direct, spec->leg_timeout_ms };
+  struct volume_leg_options options = volume_leg_options (spec);
 
   return volume_open_device (&options, path, flags, bdev);
 }

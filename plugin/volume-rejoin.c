@@ -1,4 +1,4 @@
-/* NBD legs that have failed come back by themselves.
+/* Legs that have failed come back by themselves, if that is safe.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * A thread connects again each leg behind a server that has failed, and has
@@ -7,8 +7,10 @@
  * A server that may still write what it was sent before
  * (bdev_reconnect) is not connected.
  *
- * A leg that an administrator has failed is left alone until he says otherwise;
- * so are files and disks: nobody knows what has become of them.
+ * A file or disk that was given up because it hung (BDEV_OPEN_WATCHED) comes
+ * back when it has answered all that it was asked.  Others that have failed are
+ * left alone: nobody knows what has become of them.  So is a leg that an
+ * administrator has failed, until he says otherwise.
  *
  * Locks: the rejoiner's is a leaf.  The thread connects with none, since a
  * server may take its time, and then takes admin_lock, like an administrator.
@@ -36,6 +38,13 @@ is_server (struct volume *v, unsigned leg)
   return name != NULL && bdev_spec_is_uri (name);
 }
 
+/* It was given up, and may be had again. */
+static bool
+may_come_back (struct volume *v, unsigned leg)
+{
+  return is_server (v, leg) || v->leg_options.is_watched;
+}
+
 static enum leg_state
 state_of (struct volume *v, unsigned leg)
 {
@@ -51,7 +60,7 @@ volume_rejoin_later (struct volume *v, unsigned leg)
   struct rejoin_leg *l = &v->rejoiner.legs[leg];
   bool was_well = state_of (v, leg) == LEG_IN_SYNC; /* it is about to change */
 
-  if (!is_server (v, leg))
+  if (!may_come_back (v, leg))
     return;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->rejoiner.lock);
   if (l->is_held)
@@ -169,7 +178,10 @@ rejoin_main (void *arg)
     int r = state_of (v, leg) == LEG_MISSING ? try_missing (v, leg)
                                              : try_failed (v, leg);
 
-    if (r == -ENODEV) /* it is used, or gone: that was an administrator */
+    /* It is used, or gone: that was an administrator.  Or it has not hung, but
+     * has failed.
+     */
+    if (r == -ENODEV || r == -EOPNOTSUPP)
       (void) claim_leg (&v->rejoiner, leg);
     else if (r < 0)
       volume_rejoin_later (v, leg);
@@ -183,22 +195,22 @@ volume_start_rejoin (struct volume *v)
 {
   struct rejoiner *rj = &v->rejoiner;
   struct mirror_status status;
-  bool has_server = false;
+  bool is_needed = false;
   unsigned i;
   int r;
 
   mirror_get_status (v->mirror, &status);
   for (i = 0; i < status.leg_count; ++i)
-    has_server = has_server || is_server (v, i);
-  if (!has_server || rj->is_running)
+    is_needed = is_needed || may_come_back (v, i);
+  if (!is_needed || rj->is_running)
     return 0;
   for (i = 0; i < status.leg_count; ++i)
-    if (status.legs[i].state == LEG_MISSING)
+    if (status.legs[i].state == LEG_MISSING && is_server (v, i))
       volume_rejoin_later (v, i);
   rj->must_stop = false;
   r = thread_start (&rj->thread, "dm-rejoin", rejoin_main, v);
   if (r < 0) {
-    log_error ("the thread that connects NBD legs again cannot be started: %s; "
+    log_error ("the thread that has legs come back cannot be started: %s; "
                "those that fail stay out until 'leg rejoin', or the next start",
                errno_text (r));
     return r;

@@ -320,8 +320,7 @@ open_all (struct volume *v, const struct volume_spec *spec)
     if (r < 0)
       return r;
   }
-  v->leg_options = (struct volume_leg_options){ spec->direct,
-                                                spec->leg_timeout_ms };
+  v->leg_options = volume_leg_options (spec);
   r = decide_region_size (v, spec, &region_bytes);
   if (r < 0)
     return r;

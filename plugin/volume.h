@@ -63,7 +63,8 @@ struct volume_spec {
   enum read_policy read_policy;
   enum direct_mode direct;
   uint64_t resync_rate;
-  unsigned leg_timeout_ms; /* of NBD servers */
+  unsigned leg_timeout_ms; /* of NBD servers, and of what is watched */
+  bool is_watched;         /* files and disks that hang fail, too */
   uint64_t chunk_bytes;
   uint64_t cow_bytes; /* 0: enough for every chunk */
   enum on_cow_error on_cow_error;

@@ -43,6 +43,7 @@ kernel-reads-store+lose-count    the kernel's status
 kernel-stores+flip-overflow      our view of what is full
 chain-stacked+flip-newest        the kernel's stack
 kernel-writes-store+flip-cow     again ours: the snapshot
+disk-hangs+flip-late             the leg that hung
 leg-fails+flip-survivor          is not content
 block-legs+flip-leg              the second leg
 roll-back+flip-ours              finished by the kernel

@@ -1,4 +1,4 @@
-/* Unit tests of NBD legs that come back by themselves.
+/* Unit tests of legs that come back by themselves.
  * SPDX-License-Identifier: BSD-3-Clause
  */
 
