@@ -3,31 +3,12 @@
  *
  * A call of a file or a disk that hangs cannot be taken back.  So each
  * operation is done by a thread of ours, a *helper*, with memory of ours, and
- * its caller waits for that, but not for ever.  What a caller has given up goes
- * on without him; it can touch nothing of his any more.
- *
- * States of a request, under the lock:
- *
- *   QUEUED  -> RUNNING   a helper has taken it         [helper_main]
- *   RUNNING -> ENDED     its result is there           [helper_main]
- *   QUEUED  -> GIVEN_UP  the device hangs, it was not begun  [give_up_locked]
- *   RUNNING -> GIVEN_UP  the device hangs, it is *stuck* until the helper is
- *                        back                          [give_up_locked]
- *
- * Invariants, under the lock:
- * (1) error is 0 unless the device was given up; then nothing is QUEUED,
- *     nothing becomes so, and what is still running is stuck;
- * (2) nothing is stuck when error becomes 0 again: no write of before can
- *     reach the device after that.
- *
- * Patience is counted in slices of the time-out, by who waits: a program that
- * was stopped for an hour, with all its helpers, has lost one slice.
+ * its caller waits for that, but not for ever (bdev-watch-helpers.c).  What a
+ * caller has given up goes on without him; it can touch nothing of his any
+ * more.
  *
  * A device that is closed while it hangs is kept, with its helpers, until these
  * are back; the next one that is made or closed then finds it and frees it.
- *
- * A device may be used before a fork, too, and in the child after it, where the
- * helpers are no more: others are started.
  *
  * Locks: graves_lock -> the device's.  None is held while the device below
  * works.
@@ -37,362 +18,42 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "bdev-impl.h"
+#include "bdev-watch-impl.h"
 #include "bits.h"
-#include "bounce.h"
 #include "clock.h"
-#include "list.h"
 #include "log-sink.h"
-#include "sync.h"
 #include "vector.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
-#define HELPERS_MAX 16
 
 /* The most in one request. */
 #define PIECE_BYTES (4U << 20)
 /* Zeroing moves no data, but the device may have to write. */
 #define ZERO_SECTORS ((sector_t) (128U << 20) >> SECTOR_SHIFT)
 
-/* A device has failed that answers nothing for SLICES, or leaves one request
- * of many without an answer for SLICES_MAX.
- */
-#define SLICES 8
-#define SLICES_MAX (4 * SLICES)
-
-enum watch_op {
-  WATCH_READ,
-  WATCH_WRITE,
-  WATCH_FLUSH,
-  WATCH_DISCARD,
-  WATCH_WRITE_ZEROES,
-  WATCH_EXTENT,
-  WATCH_IDENTITY,
-};
-
-enum request_state { QUEUED, RUNNING, ENDED, GIVEN_UP };
-
-/* One operation.  The lock guards it, but for its data, which are the helper's
- * while it is RUNNING and the caller's when it has ENDED.
- */
-struct request {
-  struct list link; /* in the queue, or among those running */
-  struct cond changed;
-  enum request_state state;
-  unsigned holders; /* its caller, and its helper */
-
-  enum watch_op op;
-  unsigned flags;
-  sector_t sector, count;
-  void *memory; /* reads and writes */
-  size_t bytes;
-  struct bdev_extent extent;
-  struct bdev_identity identity;
-
-  int result;
-  uint64_t ended_ns;
-
-  /* How long its caller has waited, and since when nothing was answered. */
-  unsigned slices, silent_slices;
-  uint64_t answers_seen;
-};
-
-struct watch {
-  struct block_device *lower;
-  uint64_t slice_ns;
-
-  struct mutex lock;
-  struct cond work;    /* for helpers: there is some, or it is closed */
-  struct cond drained; /* nothing is stuck any more */
-  struct list queue;
-  unsigned queue_length;
-  struct list running;
-  unsigned stuck_count;
-  uint64_t answers;
-  int error;
-  bool is_closed;
-
-  struct thread helpers[HELPERS_MAX];
-  atomic_uint process; /* of which they are */
-  unsigned helper_count;
-  unsigned idle_count;
-
-  struct list grave; /* closed, but stuck */
-};
-
 static struct mutex graves_lock = MUTEX_INITIALIZER;
 static struct list graves = LIST_INITIALIZER (graves);
 
-/*----- requests --------------------------------------------------------*/
-
-static struct request *
-request_create (enum watch_op op, sector_t sector, size_t bytes)
-{
-  struct request *rq = calloc (1, sizeof *rq);
-
-  if (rq == NULL)
-    return NULL;
-  if (bytes > 0 && posix_memalign (&rq->memory, BOUNCE_ALIGN, bytes) != 0) {
-    free (rq);
-    return NULL;
-  }
-  list_init (&rq->link);
-  cond_init (&rq->changed);
-  rq->op = op;
-  rq->sector = sector;
-  rq->bytes = bytes;
-  rq->holders = 1;
-  return rq;
-}
-
-static void
-request_destroy (struct request *rq)
-{
-  assert (list_is_empty (&rq->link));
-  cond_destroy (&rq->changed);
-  free (rq->memory);
-  free (rq);
-}
-
-/* Returns true if the caller was the last one, who destroys it. */
-static bool
-let_go_locked (struct request *rq)
-{
-  assert (rq->holders > 0);
-  return --rq->holders == 0;
-}
-
-/* By a helper. */
-static int
-request_run (struct block_device *lower, struct request *rq)
-{
-  struct iovec iov = { .iov_base = rq->memory, .iov_len = rq->bytes };
-
-  switch (rq->op) {
-  case WATCH_READ:
-    return bdev_read (lower, &iov, 1, rq->sector);
-  case WATCH_WRITE:
-    return bdev_write (lower, &iov, 1, rq->sector, rq->flags);
-  case WATCH_FLUSH:
-    return bdev_flush (lower);
-  case WATCH_DISCARD:
-    return bdev_discard (lower, rq->sector, rq->count, rq->flags);
-  case WATCH_WRITE_ZEROES:
-    return bdev_write_zeroes (lower, rq->sector, rq->count, rq->flags);
-  case WATCH_EXTENT:
-    return bdev_extent (lower, rq->sector, rq->count, &rq->extent);
-  case WATCH_IDENTITY:
-    return bdev_identity (lower, &rq->identity);
-  }
-  return -EINVAL;
-}
-
-/*----- helpers ---------------------------------------------------------*/
-
-/* RQ is back from the device, with R. */
-static void
-answer_locked (struct watch *w, struct request *rq, int r)
-{
-  list_remove (&rq->link);
-  w->answers++;
-  if (rq->state == GIVEN_UP) {
-    if (--w->stuck_count == 0)
-      cond_broadcast (&w->drained);
-  }
-  else {
-    rq->result = r;
-    rq->ended_ns = clock_now_ns ();
-    rq->state = ENDED;
-    cond_signal (&rq->changed);
-  }
-  if (let_go_locked (rq))
-    request_destroy (rq);
-}
-
-static void
-helper_main (void *arg)
-{
-  struct watch *w = arg;
-
-  mutex_lock (&w->lock);
-  for (;;) {
-    struct list *link = list_pop_front (&w->queue);
-    struct request *rq;
-    int r;
-
-    if (link == NULL) {
-      if (w->is_closed)
-        break;
-      w->idle_count++;
-      cond_wait (&w->work, &w->lock);
-      w->idle_count--;
-      continue;
-    }
-    w->queue_length--;
-    rq = list_entry (link, struct request, link);
-    rq->state = RUNNING;
-    rq->holders++;
-    list_push_back (&w->running, &rq->link);
-    mutex_unlock (&w->lock);
-    r = request_run (w->lower, rq);
-    mutex_lock (&w->lock);
-    answer_locked (w, rq, r);
-  }
-  mutex_unlock (&w->lock);
-}
-
-/* If this is the child of a fork, the helpers are no more.  Nothing was in
- * flight then: they waited, for a condition that counts them, as does the lock,
- * so both are made anew.
- */
-static void
-follow_fork (struct watch *w)
-{
-  if (atomic_load (&w->process) == process_number ())
-    return;
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&graves_lock);
-  if (atomic_load (&w->process) == process_number ())
-    return;
-  assert (list_is_empty (&w->queue) && list_is_empty (&w->running));
-  w->helper_count = w->idle_count = 0;
-  mutex_init (&w->lock);
-  cond_init (&w->work);
-  atomic_store (&w->process, process_number ());
-}
-
-/* See that somebody will take the last one of the queue.  Returns 0 or a
- * negative errno: nobody will.
- */
-static int
-call_helper_locked (struct watch *w)
-{
-  int r = 0;
-
-  if (w->queue_length > w->idle_count && w->helper_count < HELPERS_MAX) {
-    r = thread_start (&w->helpers[w->helper_count], "dmio-watch", helper_main,
-                      w);
-    if (r == 0)
-      w->helper_count++;
-    else if (w->helper_count > 0)
-      r = 0; /* when one is back */
-  }
-  cond_signal (&w->work);
-  return r;
-}
-
-/*----- waiting ---------------------------------------------------------*/
-
-/* Returns 0: RQ is on its way, and is to be awaited. */
-static int
-request_submit (struct watch *w, struct request *rq)
-{
-  int r;
-
-  follow_fork (w);
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
-  if (w->error < 0)
-    return w->error;
-  rq->state = QUEUED;
-  rq->answers_seen = w->answers;
-  list_push_back (&w->queue, &rq->link);
-  w->queue_length++;
-  r = call_helper_locked (w);
-  if (r < 0) {
-    list_remove (&rq->link);
-    w->queue_length--;
-  }
-  return r;
-}
-
-static void
-give_up_locked (struct watch *w)
-{
-  struct list *link;
-
-  w->error = -ETIMEDOUT;
-  while ((link = list_pop_front (&w->queue)) != NULL) {
-    struct request *rq = list_entry (link, struct request, link);
-
-    w->queue_length--;
-    rq->state = GIVEN_UP;
-    cond_signal (&rq->changed);
-  }
-  list_for_each (link, &w->running) {
-    struct request *rq = list_entry (link, struct request, link);
-
-    w->stuck_count++;
-    rq->state = GIVEN_UP;
-    cond_signal (&rq->changed);
-  }
-}
-
-/* One slice has gone by.  Is it enough? */
-static bool
-is_hopeless_locked (const struct watch *w, struct request *rq)
-{
-  rq->slices++;
-  rq->silent_slices = rq->answers_seen == w->answers ? rq->silent_slices + 1
-                                                     : 0;
-  rq->answers_seen = w->answers;
-  return rq->silent_slices >= SLICES || rq->slices >= SLICES_MAX;
-}
-
-/* Wait for the end of *RQ, which is the caller's again then.  Unless the device
- * is given up: then *RQ becomes NULL.  Returns its result, or -ETIMEDOUT.
- */
-static int
-request_await (struct watch *w, struct request **rq)
-{
-  struct request *r = *rq;
-  bool is_last;
-
-  mutex_lock (&w->lock);
-  while (r->state == QUEUED || r->state == RUNNING)
-    if (!cond_wait_until (&r->changed, &w->lock,
-                          clock_now_ns () + w->slice_ns) &&
-        (r->state == QUEUED || r->state == RUNNING) &&
-        is_hopeless_locked (w, r))
-      give_up_locked (w);
-  if (r->state == ENDED) {
-    mutex_unlock (&w->lock);
-    return r->result;
-  }
-  is_last = let_go_locked (r);
-  mutex_unlock (&w->lock);
-  if (is_last)
-    request_destroy (r);
-  *rq = NULL;
-  return -ETIMEDOUT;
-}
-
-static void
-request_forget (struct request *rq)
-{
-  if (rq != NULL)
-    request_destroy (rq);
-}
-
-/* Both: submit and await. */
-static int
-request_do (struct watch *w, struct request **rq)
-{
-  int r = request_submit (w, *rq);
-
-  return r < 0 ? r : request_await (w, rq);
-}
-
 /*----- operations ------------------------------------------------------*/
+
+/* As watch_await. */
+static int
+submit_and_await (struct watch *w, struct watch_request **rq)
+{
+  int r = watch_submit (w, *rq);
+
+  return r < 0 ? r : watch_await (w, rq);
+}
 
 static int
 transfer_piece (struct watch *w, enum watch_op op, const struct iovec *iov,
                 int iovcnt, size_t skip, size_t bytes, sector_t sector,
                 unsigned flags)
 {
-  struct request *rq = request_create (op, sector, bytes);
+  struct watch_request *rq = watch_request_create (op, sector, bytes);
   int r;
 
   if (rq == NULL)
@@ -400,10 +61,10 @@ transfer_piece (struct watch *w, enum watch_op op, const struct iovec *iov,
   rq->flags = flags;
   if (op == WATCH_WRITE)
     vector_gather (iov, iovcnt, skip, rq->memory, bytes);
-  r = request_do (w, &rq);
+  r = submit_and_await (w, &rq);
   if (r == 0 && op == WATCH_READ)
     vector_scatter (iov, iovcnt, skip, rq->memory, bytes);
-  request_forget (rq);
+  watch_request_destroy (rq);
   return r;
 }
 
@@ -441,20 +102,20 @@ watch_write (void *handle, const struct iovec *iov, int iovcnt, sector_t sector,
 /* What moves no data; ANSWER, if not NULL, is what to do with it. */
 static int
 ask (struct watch *w, enum watch_op op, sector_t sector, sector_t count,
-     unsigned flags, struct request **answer)
+     unsigned flags, struct watch_request **answer)
 {
-  struct request *rq = request_create (op, sector, 0);
+  struct watch_request *rq = watch_request_create (op, sector, 0);
   int r;
 
   if (rq == NULL)
     return -ENOMEM;
   rq->count = count;
   rq->flags = flags;
-  r = request_do (w, &rq);
+  r = submit_and_await (w, &rq);
   if (r == 0 && answer != NULL)
     *answer = rq;
   else
-    request_forget (rq);
+    watch_request_destroy (rq);
   return r;
 }
 
@@ -498,26 +159,26 @@ static int
 watch_extent (void *handle, sector_t sector, sector_t count,
               struct bdev_extent *extent)
 {
-  struct request *rq;
+  struct watch_request *rq;
   int r = ask (handle, WATCH_EXTENT, sector, count, 0, &rq);
 
   if (r < 0)
     return r;
   *extent = rq->extent;
-  request_destroy (rq);
+  watch_request_destroy (rq);
   return 0;
 }
 
 static int
 watch_identity (void *handle, struct bdev_identity *identity)
 {
-  struct request *rq;
+  struct watch_request *rq;
   int r = ask (handle, WATCH_IDENTITY, 0, 0, 0, &rq);
 
   if (r < 0)
     return r;
   *identity = rq->identity;
-  request_destroy (rq);
+  watch_request_destroy (rq);
   return 0;
 }
 
@@ -536,7 +197,7 @@ watch_limits (void *handle, struct bdev_limits *limits)
 /* The request for IO, or NULL: it is too large for one, or there is no
  * memory.
  */
-static struct request *
+static struct watch_request *
 request_for (const struct bdev_io *io)
 {
   static const enum watch_op ops[] = {
@@ -548,11 +209,11 @@ request_for (const struct bdev_io *io)
   };
   bool is_transfer = io->op == BDEV_READ || io->op == BDEV_WRITE;
   size_t bytes = is_transfer ? vector_bytes (io->iov, io->iovcnt) : 0;
-  struct request *rq;
+  struct watch_request *rq;
 
   if (bytes > PIECE_BYTES || (!is_transfer && io->count > ZERO_SECTORS))
     return NULL;
-  rq = request_create (ops[io->op], io->sector, bytes);
+  rq = watch_request_create (ops[io->op], io->sector, bytes);
   if (rq == NULL)
     return NULL;
   rq->count = io->count;
@@ -565,14 +226,14 @@ request_for (const struct bdev_io *io)
 static int
 watch_begin (void *handle, struct bdev_io *io)
 {
-  struct request *rq = request_for (io);
+  struct watch_request *rq = request_for (io);
   int r;
 
   if (rq == NULL)
     return -EAGAIN;
-  r = request_submit (handle, rq);
+  r = watch_submit (handle, rq);
   if (r < 0)
-    request_destroy (rq);
+    watch_request_destroy (rq);
   else
     io->state[0] = rq;
   return r;
@@ -581,14 +242,14 @@ watch_begin (void *handle, struct bdev_io *io)
 static int
 watch_end (void *handle, struct bdev_io *io)
 {
-  struct request *rq = io->state[0];
-  int r = request_await (handle, &rq);
+  struct watch_request *rq = io->state[0];
+  int r = watch_await (handle, &rq);
 
   if (r == 0 && io->op == BDEV_READ)
     vector_scatter (io->iov, io->iovcnt, 0, rq->memory, rq->bytes);
   if (rq != NULL)
     io->ended_ns = rq->ended_ns;
-  request_forget (rq);
+  watch_request_destroy (rq);
   return r;
 }
 
@@ -598,7 +259,7 @@ static int
 watch_reconnect (void *handle, unsigned flags)
 {
   struct watch *w = handle;
-  uint64_t deadline_ns = clock_now_ns () + SLICES * w->slice_ns;
+  uint64_t deadline_ns = clock_now_ns () + WATCH_SLICES * w->slice_ns;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&w->lock);
   if (w->error == 0)
@@ -655,7 +316,7 @@ watch_close (void *handle)
   bool has_grave;
 
   bdev_watch_reap ();
-  follow_fork (w);
+  watch_follow_fork (w);
   mutex_lock (&w->lock);
   w->is_closed = true;
   cond_broadcast (&w->work);
@@ -713,7 +374,7 @@ bdev_watch_create (struct block_device *lower, unsigned timeout_ms,
   if (timeout_ms == 0)
     timeout_ms = DEFAULT_TIMEOUT_MS;
   w->lower = lower;
-  w->slice_ns = timeout_ms * (NS_PER_SECOND / 1000) / SLICES;
+  w->slice_ns = timeout_ms * (NS_PER_SECOND / 1000) / WATCH_SLICES;
   atomic_init (&w->process, process_number ());
   mutex_init (&w->lock);
   cond_init (&w->work);
