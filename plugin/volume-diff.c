@@ -200,25 +200,43 @@ check_order (struct volume *v, const char *name, const struct diff *d)
 {
   if (is_older (v, d->from->snapshot, d->to->snapshot))
     return 0;
-  log_error ("export '%.160s': the first must be older than the second; open "
-             "'%s..%s', or '%s..' for what has changed since",
-             name, snapshot_name (d->to->snapshot),
-             snapshot_name (d->from->snapshot),
-             snapshot_name (d->from->snapshot));
+  if (d->from == d->to)
+    log_error ("export '%.160s': the first must be older than the second; open "
+               "'%s..' for what has changed since",
+               name, snapshot_name (d->from->snapshot));
+  else
+    log_error ("export '%.160s': the first must be older than the second; open "
+               "'%s..%s', or '%s..' for what has changed since",
+               name, snapshot_name (d->to->snapshot),
+               snapshot_name (d->from->snapshot),
+               snapshot_name (d->from->snapshot));
   return -EINVAL;
+}
+
+/* The two dots between the names of a diff, or NULL.  A name may end in a dot,
+ * and none begins with one: so they are the last two of a run.
+ */
+static const char *
+find_dots (const char *name)
+{
+  const char *dots = strstr (name, "..");
+
+  while (dots != NULL && dots[2] == '.')
+    dots++;
+  return dots;
 }
 
 bool
 volume_diff_is_name (const char *name)
 {
-  return strstr (name, "..") != NULL;
+  return find_dots (name) != NULL;
 }
 
 int
 volume_diff_open (struct volume *v, const char *name, bool may_write,
                   struct volume_device **device)
 {
-  const char *dots = strstr (name, "..");
+  const char *dots = find_dots (name);
   char from[SNAPSHOT_NAME_MAX + 1];
   struct diff *d;
   int r;

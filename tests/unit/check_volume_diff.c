@@ -194,6 +194,30 @@ START_TEST (neighbours_are_listed)
 }
 END_TEST
 
+/* A name may end in a dot, and be another one's with a dot more. */
+START_TEST (names_that_end_in_a_dot)
+{
+  static const char *const names[] = { "a.", "b", "a", "b." };
+  struct volume_test t;
+  unsigned i, j;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  for (i = 0; i < ARRAY_COUNT (names); ++i) {
+    take_snapshot (&t, names[i]);
+    put_pattern (t.device, i + 2, i * CHUNK_SECTORS, 1);
+  }
+  for (i = 0; i < ARRAY_COUNT (names); ++i) {
+    for (j = i + 1; j < ARRAY_COUNT (names); ++j)
+      ck_assert_uint_eq (check_diff (&t, names[i], names[j]),
+                         (j - i) * CHUNK_SECTORS);
+    ck_assert_uint_eq (check_diff (&t, names[i], ""),
+                       (ARRAY_COUNT (names) - i) * CHUNK_SECTORS);
+  }
+  volume_test_destroy (&t);
+}
+END_TEST
+
 START_TEST (senseless_ones_are_refused)
 {
   static const struct {
@@ -202,12 +226,14 @@ START_TEST (senseless_ones_are_refused)
     const char *why;
   } cases[] = {
     { "b..a", -EINVAL, "open 'a..b'" },
-    { "a..a", -EINVAL, "must be older" },
+    { "a..a", -EINVAL, "second; open 'a..' for" },
     { "..", -ENOENT, "none of that name" },
     { "..a", -ENOENT, "none of that name" },
     { "a..x", -ENOENT, "none of that name" },
     { "x..", -ENOENT, "none of that name" },
     { "a...", -ENOENT, "none of that name" },
+    { "...a", -ENOENT, "none of that name" },
+    { "....", -ENOENT, "none of that name" },
     { "a..b..", -ENOENT, "none of that name" },
     { "broken..b", -EIO, "export 'broken': the snapshot is invalid" },
     { "broken..", -EIO, "full" },
@@ -358,6 +384,7 @@ main (void)
     what_became_a_hole_is_different,
     any_two_of_a_chain,
     neighbours_are_listed,
+    names_that_end_in_a_dot,
     senseless_ones_are_refused,
     who_has_a_diff_has_both,
     readers_after_a_crash_start_the_volume,
