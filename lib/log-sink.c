@@ -167,12 +167,16 @@ log_quote (const char *text, char buffer[LOG_QUOTE_BYTES])
   static const char gap[] = "[...]";
   const size_t part = (LOG_QUOTE_BYTES - sizeof gap) / 2;
   size_t length = strlen (text);
+  char *p;
 
   if (length < LOG_QUOTE_BYTES)
     (void) snprintf (buffer, LOG_QUOTE_BYTES, "%s", text);
   else
     (void) snprintf (buffer, LOG_QUOTE_BYTES, "%.*s%s%s", (int) part, text, gap,
                      text + length - part);
+  for (p = buffer; *p != '\0'; ++p)
+    if ((unsigned char) *p < ' ' || *p == 0x7f)
+      *p = '?';
   return buffer;
 }
 

@@ -51,8 +51,9 @@ void log_change (enum log_level level, const char *format, ...)
 #define log_error(...) log_message (LOG_LEVEL_ERROR, __VA_ARGS__)
 
 /* TEXT as it may be quoted in a message: when it is long, its middle is
- * left out, so that there is room for what is wrong with it.  Returns
- * BUFFER.
+ * left out, so that there is room for what is wrong with it.  Control
+ * characters become '?': a stranger's text makes no line of its own, and tells
+ * a terminal nothing.  Returns BUFFER.
  */
 #define LOG_QUOTE_BYTES 240
 const char *log_quote (const char *text, char buffer[LOG_QUOTE_BYTES]);

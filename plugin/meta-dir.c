@@ -16,15 +16,18 @@
 
 #include "meta-dir.h"
 
+#define NEW_SUFFIX ".new"
+#define NAME_BYTES 256
+
 struct meta_dir {
   int fd;
   bool is_read_only;
   bool is_created;
   char *path;
+  /* Of this file, or of all, it is not known whether it was replaced. */
+  char doubtful[NAME_BYTES];
+  bool all_are_doubtful;
 };
-
-#define NEW_SUFFIX ".new"
-#define NAME_BYTES 256
 
 /* Open it, and lock it if IS_OURS. */
 static int
@@ -254,6 +257,21 @@ write_all (int fd, const char *text, size_t length)
   return 0;
 }
 
+static void
+note_doubt (struct meta_dir *dir, const char *name)
+{
+  if (dir->doubtful[0] == '\0')
+    (void) snprintf (dir->doubtful, sizeof dir->doubtful, "%s", name);
+  else if (strcmp (dir->doubtful, name) != 0)
+    dir->all_are_doubtful = true;
+}
+
+bool
+meta_dir_is_doubtful (struct meta_dir *dir, const char *name)
+{
+  return dir->all_are_doubtful || strcmp (dir->doubtful, name) == 0;
+}
+
 int
 meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
                        size_t length)
@@ -278,9 +296,15 @@ meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
   /* Point of no return. */
   if (renameat (dir->fd, new_name, dir->fd, name) == -1) {
     r = -errno;
+    note_doubt (dir, name);
     goto err_unlink;
   }
-  return sync_dir (dir);
+  r = sync_dir (dir);
+  if (r < 0)
+    note_doubt (dir, name);
+  else if (strcmp (dir->doubtful, name) == 0)
+    dir->doubtful[0] = '\0';
+  return r;
 
 err_unlink:
   (void) unlinkat (dir->fd, new_name, 0);

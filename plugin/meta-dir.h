@@ -58,10 +58,17 @@ int meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
 
 /* Replace a file, so that after a crash at any moment it has either its
  * old or its new contents, and its new ones once this has returned 0.  After
- * an error it has either.
+ * an error it has either; but most, such as -ENOSPC of a full disk, come so
+ * early that it has its old ones: that is so if it is not doubtful.
  */
 int meta_dir_replace_file (struct meta_dir *dir, const char *name,
                            const char *text, size_t length);
+
+/* True if a replacement of that file, and all later ones, have failed, and one
+ * so late that the new contents may be there after a crash.  One call at a time
+ * of this and of meta_dir_replace_file.
+ */
+bool meta_dir_is_doubtful (struct meta_dir *dir, const char *name);
 
 /* Create a file of BYTES zeroes (sparse), durably, and open it as a
  * device.  -EEXIST if it is there.

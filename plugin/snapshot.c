@@ -48,6 +48,28 @@ snapshot_of_view (struct target *t)
 
 /*----- breaking --------------------------------------------------------*/
 
+/* In the manifest, if there is one, and in the store: one of them must have
+ * it.  On a disk that is full a manifest can't be replaced, while the header,
+ * which is there, can be written; a store that fails may well refuse that.
+ */
+static int
+record_loss (struct snapshot *s, const char *why)
+{
+  int r = 0, marked;
+
+  if (s->broken != NULL)
+    r = s->broken (s->opaque, s, LOSS_IS_UNKNOWN, why);
+  marked = exception_store_invalidate (s->store);
+  if (s->broken == NULL)
+    return marked;
+  if (r < 0)
+    return marked < 0 ? r : s->broken (s->opaque, s, LOSS_IS_MARKED, why);
+  if (marked < 0)
+    log_warning ("snapshot %s: the COW store cannot be marked invalid: %s",
+                 snapshot_name (s), errno_text (marked));
+  return 0;
+}
+
 int
 snapshot_break (struct snapshot *s, const char *why)
 {
@@ -57,21 +79,13 @@ snapshot_break (struct snapshot *s, const char *why)
 
   if (atomic_load (&s->is_broken))
     return 0;
-  r = s->broken != NULL ? s->broken (s->opaque, s, why)
-                        : exception_store_invalidate (s->store);
+  r = record_loss (s, why);
   if (r < 0) {
     log_error ("snapshot %s: %s; that it is lost cannot be recorded (%s), "
                "so the client gets an error",
                snapshot_name (s), why, errno_text (r));
     return r;
   }
-  /* Where there is a manifest the header is for the kernel, and for those
-   * who have lost that.  A store that fails may well refuse this, too.
-   */
-  r = s->broken != NULL ? exception_store_invalidate (s->store) : 0;
-  if (r < 0)
-    log_warning ("snapshot %s: the COW store cannot be marked invalid: %s",
-                 snapshot_name (s), errno_text (r));
   atomic_store (&s->is_broken, true);
   log_error ("snapshot %s: %s; the snapshot is invalid, the volume goes on",
              snapshot_name (s), why);

@@ -24,13 +24,20 @@ enum on_cow_error {
   BREAK_GUEST_WRITE, /* the write fails, the snapshot is kept */
 };
 
+enum snapshot_loss {
+  LOSS_IS_UNKNOWN, /* nothing tells it so far */
+  LOSS_IS_MARKED,  /* its store does, durably */
+};
+
 /* Called when a snapshot is about to become invalid: makes that durable,
  * with the REASON.  Any thread, one call at a time for one snapshot; must
- * not call back.  If it returns an error the snapshot stays, and the
- * write that would have spoilt it fails.
+ * not call back.  If it returns an error, it is called again with
+ * LOSS_IS_MARKED once the store has been marked instead, when it must not fail.
+ * If the store can't be marked either the snapshot stays, and the write that
+ * would have spoilt it fails.
  */
 typedef int (*snapshot_broken_fn) (void *opaque, struct snapshot *snapshot,
-                                   const char *reason);
+                                   enum snapshot_loss loss, const char *reason);
 
 struct snapshot_params {
   const char *name;                 /* copied */

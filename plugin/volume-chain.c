@@ -266,10 +266,14 @@ work_on_unfinished (struct volume *v, struct volume_why *why)
 static int
 work_on_records (struct volume *v, struct volume_why *why)
 {
+  bool must_save;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
-  if (!v->must_save)
+  mutex_lock (&v->manifest_lock);
+  must_save = v->must_save;
+  mutex_unlock (&v->manifest_lock);
+  if (!must_save)
     return 0;
   r = volume_save_at_last (v, why);
   return r < 0 ? r : 1;

@@ -201,10 +201,12 @@ find_device (struct volume *v, const char *name)
 int
 volume_device_say_none (const char *name)
 {
+  char quote[LOG_QUOTE_BYTES];
+
   /* The name is a stranger's: it is cut, and never a format. */
   log_error ("export '%.80s': there is none of that name; 'nbdinfo --list' "
              "shows them",
-             name);
+             log_quote (name, quote));
   return -ENOENT;
 }
 

@@ -138,7 +138,7 @@ struct volume {
    */
   struct snapshot *merging;
   struct merge *merge; /* the last one, perhaps at its end */
-  bool must_save;      /* nobody may write before that */
+  bool must_save;      /* nobody may write before that: manifest_lock */
 
   /* The devices, the volume first, then the snapshots, newest first.  A leaf.
    * Changed under admin_lock, too.
@@ -383,10 +383,10 @@ int volume_start_copying (struct volume *v);
 void volume_stop_copying (struct volume *v);
 
 /* Open the snapshot of RECORD, which may be being created, but whose store is
- * made; its next newer device is ORIGIN.
+ * made; its next newer device is ORIGIN.  A valid RECORD becomes invalid if the
+ * store says so.
  */
-int volume_open_snapshot (struct volume *v,
-                          const struct manifest_snapshot *record,
+int volume_open_snapshot (struct volume *v, struct manifest_snapshot *record,
                           struct target *origin, struct snapshot **snapshot);
 
 /* Save the records, if they are a manifest.  The caller holds manifest_lock,
@@ -529,6 +529,11 @@ int volume_find_going (struct volume *v, unsigned index);
 
 /* Save the records, which could not be: then the volume can be written. */
 int volume_save_at_last (struct volume *v, struct volume_why *why);
+
+/* They have been saved, by this or by anybody.  The caller holds
+ * manifest_lock.
+ */
+void volume_writes_go_on (struct volume *v);
 
 /*----- devices: volume-devices.c ----------------------------------------*/
 

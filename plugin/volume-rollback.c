@@ -182,6 +182,20 @@ make_plan (struct volume *v, unsigned index, struct plan *plan)
   return r;
 }
 
+/* True, and writes are refused, if it is not known what the record says on
+ * disk.  (A disk that is full has refused a file before it replaced one.)
+ */
+static bool
+refuse_if_unknown (struct volume *v)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  if (!meta_dir_is_doubtful (v->dir, MANIFEST_FILE))
+    return false;
+  v->must_save = true;
+  origin_refuse_writes (v->origin, true);
+  return true;
+}
+
 /* Record it.  After an error the record is as it was, on disk too, or nobody
  * may write.  The gate is shut.
  */
@@ -194,16 +208,17 @@ record (struct volume *v, unsigned index, struct volume_why *why)
 
   if (r == 0)
     return 0;
-  volume_why (why, r, "snapshot %s: %s/%s cannot be written: %s", name,
-              meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+  volume_why_not_saved (v, name, r, why);
   /* The new record may be there all the same. */
-  if (volume_set_record_state (v, index, was, NULL) == 0)
+  if (volume_set_record_state (v, index, was, NULL) == 0 ||
+      !refuse_if_unknown (v))
     return r;
-  v->must_save = true;
-  origin_refuse_writes (v->origin, true);
-  log_error ("%s/%s: it is not known what it says of snapshot %s; writes are "
-             "refused until it can be written",
-             meta_dir_path (v->dir), MANIFEST_FILE, name);
+  volume_why (why, r,
+              "snapshot %s: %s/%s cannot be written: %s; it is not known what "
+              "it says of the roll-back, so writes to the volume are refused "
+              "until it can be written",
+              name, meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+  log_error ("%s", why->text);
   (void) volume_chain_kick (v);
   return r;
 }
@@ -396,9 +411,14 @@ volume_save_at_last (struct volume *v, struct volume_why *why)
   if (r < 0)
     return volume_why (why, r, "%s/%s: cannot be written: %s",
                        meta_dir_path (v->dir), MANIFEST_FILE, errno_text (r));
+  return 0;
+}
+
+void
+volume_writes_go_on (struct volume *v)
+{
   v->must_save = false;
   origin_refuse_writes (v->origin, false);
   log_info ("%s/%s: can be written again, and so can the volume",
             meta_dir_path (v->dir), MANIFEST_FILE);
-  return 0;
 }

@@ -75,7 +75,8 @@ check_discards (struct volume *v, const struct volume_spec *spec)
 /*----- opening ---------------------------------------------------------*/
 
 static int
-snapshot_broken (void *opaque, struct snapshot *snapshot, const char *reason)
+snapshot_broken (void *opaque, struct snapshot *snapshot,
+                 enum snapshot_loss loss, const char *reason)
 {
   struct volume *v = opaque;
   struct manifest_snapshot *s;
@@ -92,9 +93,16 @@ snapshot_broken (void *opaque, struct snapshot *snapshot, const char *reason)
   old_reason = s->reason;
   s->reason = NULL;
   r = manifest_set_text (&s->reason, reason);
-  if (r == 0) {
-    s->state = SNAPSHOT_INVALID;
+  s->state = SNAPSHOT_INVALID;
+  if (r == 0)
     r = volume_save_records (v);
+  if (r < 0 && loss == LOSS_IS_MARKED) {
+    /* The next start sees it in the store.  The next save records it. */
+    log_warning ("snapshot %s: that it is invalid is marked in its store only: "
+                 "%s/%s cannot be written: %s; make room there",
+                 s->name, meta_dir_path (v->dir), MANIFEST_FILE,
+                 errno_text (r));
+    r = 0;
   }
   if (r < 0) { /* as it was */
     s->state = SNAPSHOT_VALID;
@@ -143,7 +151,7 @@ open_store (struct volume *v, const struct manifest_snapshot *s,
 }
 
 int
-volume_open_snapshot (struct volume *v, const struct manifest_snapshot *s,
+volume_open_snapshot (struct volume *v, struct manifest_snapshot *s,
                       struct target *origin, struct snapshot **snapshot)
 {
   struct snapshot_params params = {
@@ -186,8 +194,10 @@ volume_open_snapshot (struct volume *v, const struct manifest_snapshot *s,
     *snapshot = NULL;
     return -EINVAL;
   }
-  if (!snapshot_is_valid (*snapshot) && s->state == SNAPSHOT_VALID)
+  if (!snapshot_is_valid (*snapshot) && s->state == SNAPSHOT_VALID) {
     log_warning ("snapshot %s: its store is marked invalid", s->name);
+    s->state = SNAPSHOT_INVALID; /* the next save records it */
+  }
   return 0;
 }
 
@@ -220,7 +230,7 @@ open_chain (struct volume *v, const struct volume_spec *spec)
   origin = volume_base (v);
 
   for (i = m->snapshot_count; i-- > 0;) {
-    const struct manifest_snapshot *s = &m->snapshots[i];
+    struct manifest_snapshot *s = &v->records->snapshots[i];
     struct snapshot *snapshot;
 
     volume_set_snapshot (v, i, NULL);

@@ -35,6 +35,8 @@ volume_save_manifest (struct volume *v)
   /* One that could not be made durable may be there all the same. */
   if (r == 0 || meta_dir_has_file (v->dir, MANIFEST_FILE))
     v->is_recorded = true;
+  if (r == 0 && v->must_save)
+    volume_writes_go_on (v);
   return r;
 }
 

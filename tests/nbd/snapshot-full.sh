@@ -51,3 +51,34 @@ start_nbdkit vol "${args[@]}"
 "$io" "$(uri vol kept)" 'read 0 4M 1'
 "$io" "$(uri vol)" 'read 0 16384 4'
 stop_nbdkit vol
+
+# A disk that is full has no room for another manifest either.  (Here it can't
+# be made for another reason, also for root.)  The store says it, durably, and
+# writes go on; the next start knows it from there.
+start_nbdkit vol "${args[@]}" discard-snapshot=kept snapshot=older \
+  snapshot=lost chunk-size=16K cow-size=256K
+"$io" "$(uri vol)" 'write 0 16384 5'
+mkdir "$meta/volume.json.new"
+"$io" "$(uri vol)" 'write 1M 3M 5' flush 'read 1M 3M 5'
+said vol 'snapshot lost: .*; the snapshot is invalid, the volume goes on'
+said vol 'snapshot lost: .*in its store only: .*volume.json cannot be written: '
+said vol 'snapshot older: .*; the snapshot is invalid, the volume goes on'
+if "$io" "$(uri vol lost)" 'read 0 512 any' >"$TMP/out.log" 2>&1; then
+  fail "an invalid snapshot was read"
+fi
+kill_nbdkit vol
+test "$(dm_manifest "$meta" snapshots.1.state)" = valid ||
+  fail "volume.json was written"
+rmdir "$meta/volume.json.new"
+start_nbdkit vol "${args[@]}"
+for name in older lost; do
+  if "$io" "$(uri vol $name)" 'read 0 512 any' >"$TMP/out.log" 2>&1; then
+    fail "an invalid snapshot was read after a crash"
+  fi
+done
+"$io" "$(uri vol)" 'read 0 16384 5' 'read 1M 3M 5' 'write 0 512 6'
+stop_nbdkit vol
+for index in 0 1; do
+  test "$(dm_manifest "$meta" snapshots.$index.state)" = invalid ||
+    fail "volume.json does not say that it is invalid"
+done

@@ -409,6 +409,8 @@ START_TEST (log_quotes_the_ends)
   ck_assert_ptr_eq (log_quote ("", buffer), buffer);
   ck_assert_str_eq (buffer, "");
   ck_assert_str_eq (log_quote ("50%s", buffer), "50%s");
+  ck_assert_str_eq (log_quote ("a\nb\x1b[2J\x7f\t\xc3\xa9", buffer),
+                    "a?b?[2J??\xc3\xa9");
 
   /* The longest that is quoted whole, and one more. */
   memset (text, 'a', sizeof text);

@@ -53,10 +53,12 @@ golden_disk (const char *name, sector_t sectors)
 }
 
 static int
-never_broken (void *opaque, struct snapshot *snapshot, const char *reason)
+never_broken (void *opaque, struct snapshot *snapshot, enum snapshot_loss loss,
+              const char *reason)
 {
   (void) opaque;
   (void) snapshot;
+  (void) loss;
   (void) reason;
   return -EIO;
 }

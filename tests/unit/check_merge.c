@@ -38,9 +38,10 @@ struct rig {
 };
 
 static int
-never_broken (void *opaque, struct snapshot *snapshot, const char *reason)
+never_broken (void *opaque, struct snapshot *snapshot, enum snapshot_loss loss,
+              const char *reason)
 {
-  (void) opaque, (void) snapshot, (void) reason;
+  (void) opaque, (void) snapshot, (void) loss, (void) reason;
   ck_abort ();
 }
 

@@ -127,6 +127,41 @@ END_TEST
 
 #define NOBODY 65534
 
+/* Refused before, or at, the point of no return. */
+START_TEST (a_replacement_may_be_doubtful)
+{
+  char new_file[TEST_PATH_BYTES + 100], file[TEST_PATH_BYTES + 100];
+  struct meta_dir *dir;
+  struct meta_test t;
+
+  meta_test_create (&t);
+  (void) snprintf (new_file, sizeof new_file, "%s/a.new", t.path);
+  (void) snprintf (file, sizeof file, "%s/a", t.path);
+  dir = meta_test_open (&t);
+  ck_assert (!meta_dir_is_doubtful (dir, "a"));
+  ck_assert_int_eq (mkdir (new_file, 0700), 0);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "a", "1", 1), -EISDIR);
+  ck_assert (!meta_dir_is_doubtful (dir, "a"));
+  ck_assert_int_eq (rmdir (new_file), 0);
+
+  ck_assert_int_eq (mkdir (file, 0700), 0);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "a", "2", 1), -EISDIR);
+  ck_assert (meta_dir_is_doubtful (dir, "a"));
+  ck_assert (!meta_dir_is_doubtful (dir, "b"));
+  /* Neither a refusal that comes early changes that, nor another file. */
+  ck_assert_int_eq (mkdir (new_file, 0700), 0);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "a", "3", 1), -EISDIR);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "b", "3", 1), 0);
+  ck_assert (meta_dir_is_doubtful (dir, "a"));
+  ck_assert_int_eq (rmdir (new_file), 0);
+  ck_assert_int_eq (rmdir (file), 0);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "a", "4", 1), 0);
+  ck_assert (!meta_dir_is_doubtful (dir, "a"));
+  meta_dir_close (dir);
+  meta_test_destroy (&t);
+}
+END_TEST
+
 /* Everything is for reading only.  Root can write all the same, so as
  * root this is tried as somebody else.
  */
@@ -445,6 +480,7 @@ main (void)
     a_folder_may_be_looked_at,
     what_is_no_folder_is_refused,
     a_folder_can_be_abandoned,
+    a_replacement_may_be_doubtful,
     a_folder_may_be_read_only,
     a_file_is_what_was_put_there,
     links_are_not_followed,

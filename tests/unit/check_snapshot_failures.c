@@ -135,6 +135,7 @@ START_TEST (what_cannot_be_recorded_as_broken_stays)
 
     rs = rig_that_fails (&rig, kind, BREAK_SNAPSHOT);
     rs->broken_error = -EROFS;
+    fault_bdev_fail_range (rs->disk, FAULT_WRITE, 0, 1); /* nor in the header */
     ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 34, 1), -EROFS);
     ck_assert_uint_eq (atomic_load (&rs->broken_calls), 1);
     assert_said ("cannot be recorded");
@@ -146,6 +147,38 @@ START_TEST (what_cannot_be_recorded_as_broken_stays)
     ck_assert_msg (snapshot_is_valid (rs->snapshot),
                    "lost at the next start, kind %d", (int) kind);
     assert_frozen (target_of (&rig, 0));
+    rig_finish (&rig);
+  }
+}
+END_TEST
+
+/* On a disk that is full the manifest can't be replaced, but the header can be
+ * written: then the write goes on, and the next start sees it there.
+ */
+START_TEST (what_the_store_alone_records_is_broken)
+{
+  enum fault_kind kind;
+
+  for (kind = FULL_STORE; kind < FAULT_KINDS; ++kind) {
+    struct rig_snapshot *rs;
+    struct rig rig;
+
+    rs = rig_that_fails (&rig, kind, BREAK_SNAPSHOT);
+    rs->broken_error = -ENOSPC;
+    ck_assert_int_eq (write_pattern (volume_of (&rig), 2, 34, 1), 0);
+    ck_assert_uint_eq (atomic_load (&rs->broken_calls), 2);
+    /* Before the volume is written. */
+    ck_assert_uint_eq (first_event (&rig, rig.disk, FAULT_WRITE),
+                       fault_trace_count (rig.trace) - 1);
+    assert_said ("the snapshot is invalid, the volume goes on");
+    ck_assert (!snapshot_is_valid (rs->snapshot));
+    heal_all (&rig);
+    assert_target_pattern (volume_of (&rig), 2, 34, 1);
+    rig_close (&rig);
+    fault_bdev_crash (rs->disk, NULL, NULL);
+    rig_open (&rig);
+    ck_assert_msg (!snapshot_is_valid (rs->snapshot),
+                   "not known at the next start, kind %d", (int) kind);
     rig_finish (&rig);
   }
 }
@@ -344,6 +377,7 @@ main (void)
   const TTest *const tests[] = {
     break_snapshot_saves_the_write,
     what_cannot_be_recorded_as_broken_stays,
+    what_the_store_alone_records_is_broken,
     a_store_that_is_alone_must_remember,
     break_guest_write_saves_the_snapshot,
     a_dead_store_breaks_by_the_manifest,

@@ -235,6 +235,7 @@ START_TEST (senseless_ones_are_refused)
     { "...a", -ENOENT, "none of that name" },
     { "....", -ENOENT, "none of that name" },
     { "a..b..", -ENOENT, "none of that name" },
+    { "\n..\n", -ENOENT, "export '?': there is none" },
     { "broken..b", -EIO, "export 'broken': the snapshot is invalid" },
     { "broken..", -EIO, "full" },
     { "0123456789012345678901234567890123456789012345678901234567890123456789"

@@ -202,6 +202,39 @@ START_TEST (senseless_ones_are_refused)
 }
 END_TEST
 
+/* A disk that is full refuses the new manifest before the old one is touched:
+ * nothing has happened then, and the volume can be written.
+ */
+START_TEST (a_manifest_that_is_not_replaced)
+{
+  char path[TEST_PATH_BYTES + 32];
+  struct volume_why why;
+  struct volume_test t;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  take_snapshot (&t, "a");
+  put_pattern (t.device, 2, 0, 100);
+  (void) snprintf (path, sizeof path, "%s/" MANIFEST_FILE ".new", t.meta.path);
+  ck_assert_int_eq (mkdir (path, 0700), 0);
+  ck_assert_int_eq (roll_back (&t, "a", 0, &why), -EISDIR);
+  ck_assert_msg (strstr (why.text,
+                         "check the mode and owner of the folder, and "
+                         "its space") != NULL,
+                 "%s", why.text);
+  expect_pattern (t.device, 2, 0, 100);
+  put_pattern (t.device, 3, 0, 100);
+  expect_snapshot (&t, "a", 1, 0, VOLUME_SECTORS);
+  ck_assert_int_eq (rmdir (path), 0);
+  volume_test_restart (&t);
+  expect_pattern (t.device, 3, 0, 100);
+  ck_assert_int_eq (roll_back (&t, "a", 0, &why), 0);
+  expect_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  expect_gone (&t, "a");
+  volume_test_destroy (&t);
+}
+END_TEST
+
 struct roller {
   struct volume_test *t;
   struct thread thread;
@@ -473,6 +506,7 @@ main (void)
     the_volume_is_the_snapshot_at_once,
     clients_go_on,
     senseless_ones_are_refused,
+    a_manifest_that_is_not_replaced,
     a_merge_cannot_be_given_up,
     nobody_writes_to_it_after_its_flush,
     every_step_may_fail,

@@ -53,7 +53,8 @@ struct rig {
 };
 
 static inline int
-note_broken (void *opaque, struct snapshot *snapshot, const char *reason)
+note_broken (void *opaque, struct snapshot *snapshot, enum snapshot_loss loss,
+             const char *reason)
 {
   struct rig_snapshot *rs = opaque;
 
@@ -64,7 +65,7 @@ note_broken (void *opaque, struct snapshot *snapshot, const char *reason)
   atomic_fetch_add (&rs->broken_calls, 1);
   if (rs->broken_error == 0)
     rs->is_valid = false;
-  return rs->broken_error;
+  return loss == LOSS_IS_MARKED ? 0 : rs->broken_error;
 }
 
 static inline void
