@@ -130,6 +130,17 @@ manifest_find_snapshot (const struct manifest *manifest, const char *name)
   return -1;
 }
 
+int
+manifest_find_store (const struct manifest *manifest, const char *store)
+{
+  unsigned i;
+
+  for (i = 0; i < manifest->snapshot_count; ++i)
+    if (strcmp (manifest->snapshots[i].store, store) == 0)
+      return (int) i;
+  return -1;
+}
+
 bool
 snapshot_name_is_valid (const char *name)
 {
@@ -293,6 +304,36 @@ decode_leg (json_t *json, struct manifest_leg *leg)
   return 0;
 }
 
+/* A store is a file of the folder, and none of the others in it: it is removed
+ * when the snapshot goes.
+ */
+static bool
+store_name_is_valid (const char *store)
+{
+  char name[SNAPSHOT_NAME_MAX + sizeof MANIFEST_STORE_SUFFIX];
+  size_t length = strlen (store);
+
+  if (length >= sizeof name || length < strlen (MANIFEST_STORE_SUFFIX))
+    return false;
+  strcpy (name, store);
+  length -= strlen (MANIFEST_STORE_SUFFIX);
+  if (strcmp (name + length, MANIFEST_STORE_SUFFIX) != 0)
+    return false;
+  name[length] = '\0';
+  return snapshot_name_is_valid (name);
+}
+
+static bool
+is_merging (const struct manifest *m)
+{
+  unsigned i;
+
+  for (i = 0; i < m->snapshot_count; ++i)
+    if (m->snapshots[i].state == SNAPSHOT_MERGING)
+      return true;
+  return false;
+}
+
 static int
 decode_snapshot (json_t *json, struct manifest *m)
 {
@@ -310,9 +351,10 @@ decode_snapshot (json_t *json, struct manifest *m)
   /* The name becomes an export's and the store a file's: neither may lead
    * out of the folder.
    */
-  if (n < 0 || !snapshot_name_is_valid (name) || strchr (store, '/') != NULL ||
-      store[0] == '.' || store[0] == '\0' || chunk <= 0 ||
-      manifest_find_snapshot (m, name) >= 0)
+  if (n < 0 || !snapshot_name_is_valid (name) || !store_name_is_valid (store) ||
+      chunk <= 0 || manifest_find_snapshot (m, name) >= 0 ||
+      manifest_find_store (m, store) >= 0 ||
+      (n == SNAPSHOT_MERGING && is_merging (m)))
     return -EINVAL;
   s = manifest_add_snapshot (m);
   if (s == NULL)

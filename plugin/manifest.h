@@ -17,6 +17,8 @@
 #include "mirror.h"
 
 #define MANIFEST_FILE "volume.json"
+/* What follows a snapshot's name in that of its store. */
+#define MANIFEST_STORE_SUFFIX ".cow"
 #define MANIFEST_MAX_SNAPSHOTS 1024
 #define SNAPSHOT_NAME_MAX 64
 
@@ -104,8 +106,11 @@ struct manifest_snapshot *manifest_add_snapshot (struct manifest *manifest);
 /* Remove snapshot number INDEX. */
 void manifest_remove_snapshot (struct manifest *manifest, unsigned index);
 
-/* The index of the snapshot NAME, or -1. */
+/* The index of the snapshot NAME, or -1; and of that whose store is the file
+ * STORE.
+ */
 int manifest_find_snapshot (const struct manifest *manifest, const char *name);
+int manifest_find_store (const struct manifest *manifest, const char *store);
 
 /* True if NAME may be a snapshot's: letters, digits, _ - and . of which it
  * may begin with neither . nor -, no "..", at most SNAPSHOT_NAME_MAX bytes.

@@ -28,8 +28,7 @@
 #include "log-sink.h"
 #include "volume-impl.h"
 
-#define STORE_SUFFIX ".cow"
-#define STORE_NAME_BYTES (SNAPSHOT_NAME_MAX + sizeof STORE_SUFFIX)
+#define STORE_NAME_BYTES (SNAPSHOT_NAME_MAX + sizeof MANIFEST_STORE_SUFFIX)
 
 /*----- records ---------------------------------------------------------*/
 
@@ -144,19 +143,7 @@ forget_record (struct volume *v, unsigned index)
 static void
 format_store_name (const char *name, char store[STORE_NAME_BYTES])
 {
-  (void) snprintf (store, STORE_NAME_BYTES, "%s%s", name, STORE_SUFFIX);
-}
-
-/* The record whose store is that file, or -1. */
-static int
-find_store (const struct volume *v, const char *store)
-{
-  unsigned i;
-
-  for (i = 0; i < v->records->snapshot_count; ++i)
-    if (strcmp (v->records->snapshots[i].store, store) == 0)
-      return (int) i;
-  return -1;
+  (void) snprintf (store, STORE_NAME_BYTES, "%s" MANIFEST_STORE_SUFFIX, name);
 }
 
 int
@@ -169,12 +156,22 @@ volume_check_store_name (struct volume *v, const char *name,
   if (volume_is_transient (v))
     return 0;
   format_store_name (name, store);
-  owner = find_store (v, store);
+  owner = manifest_find_store (v->records, store);
   /* A file of ours, from before a crash, is in the manifest. */
   if (owner >= 0 && strcmp (v->records->snapshots[owner].name, name) == 0)
     return 0;
   if (owner >= 0)
     (void) volume_settle_store_name (v, (unsigned) owner);
+  /* It is removed with its owner, so it must not be another's, too, even if
+   * somebody else has taken it away.
+   */
+  owner = manifest_find_store (v->records, store);
+  if (owner >= 0)
+    return volume_why (why, -EEXIST,
+                       "snapshot %s: %s/%s is the store of snapshot %s, and "
+                       "cannot be renamed; take another name",
+                       name, meta_dir_path (v->dir), store,
+                       v->records->snapshots[owner].name);
   if (!meta_dir_has_file (v->dir, store))
     return 0;
   return volume_why (why, -EEXIST,
@@ -238,7 +235,8 @@ volume_find_stores (struct volume *v)
 
     format_store_name (record->name, store);
     if (meta_dir_has_file (v->dir, record->store) ||
-        !meta_dir_has_file (v->dir, store) || find_store (v, store) >= 0)
+        !meta_dir_has_file (v->dir, store) ||
+        manifest_find_store (v->records, store) >= 0)
       continue;
     copy = strdup (store);
     if (copy == NULL)

@@ -141,6 +141,12 @@ open_store (struct volume *v, const struct manifest_snapshot *s,
     log_error ("snapshot %s: its store %s/%s cannot be opened: %s; nothing has "
                "been changed",
                s->name, meta_dir_path (v->dir), s->store, errno_text (r));
+  else if (r == -EBUSY)
+    log_error ("snapshot %s: its store %s/%s is in use: by another program, or "
+               "as a leg, or as the store of another snapshot of which it is a "
+               "link; see to it that it is a file of its own, restore it from "
+               "a copy, or give the snapshot up with discard-snapshot=%s",
+               s->name, meta_dir_path (v->dir), s->store, s->name);
   else if (r < 0)
     log_error (
       "snapshot %s: its store %s/%s cannot be opened: %s; check its mode and "
@@ -342,7 +348,11 @@ tell_not_taken (struct volume *v, const char *name)
 
   if (index < 0)
     return;
-  if (v->records->snapshots[index].state == SNAPSHOT_MERGING)
+  if (v->records->snapshots[index].state == SNAPSHOT_INVALID)
+    log_warning ("snapshot=%s: is not taken: there is one of that name, which "
+                 "is invalid; give that up with discard-snapshot=%s",
+                 name, name);
+  else if (v->records->snapshots[index].state == SNAPSHOT_MERGING)
     log_warning ("snapshot=%s: is not taken: the volume is still being rolled "
                  "back to an old one of that name; take it when that is done",
                  name);

@@ -86,6 +86,12 @@ damaged 'snap\.cow'
 rm -f "$cow"
 fresh_volume
 
+ln -f "$TMP/d/a.img" "$cow"
+refuse 'snap\.cow is in use: .*link' 'a file of its own.*discard-snapshot=' \
+  "$TMP/d/a.img" "$TMP/d/b.img" meta="$TMP/d/meta"
+rm -f "$cow"
+fresh_volume
+
 # Records: old chunk, new chunk, eight bytes each.
 record 1 256 3
 damaged 'snap\.cow: record 1: old chunk 256 is outside the volume.*256'

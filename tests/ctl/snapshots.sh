@@ -114,6 +114,21 @@ sed -E 's/.*"type":"([a-z.]+)"(,"name":"([a-z]+)")?.*/\1 \3/' "$TMP/vol.events" 
     'snapshot.removed tuesday' 'snapshot.gone tuesday' 'server.stopping ') >&2 ||
   fail "the events are others"
 
+# A store that somebody removes is still its snapshot's: no other one gets a
+# file of that name, which would go with the first.
+start_control lost "$TMP/a.img" meta="$TMP/lost.d" snapshot=a
+rm "$TMP/lost.d/a.cow"
+expect 0 -s "$(control lost)" snapshot rename a b
+expect 1 -s "$(control lost)" snapshot create a
+told 'a\.cow is the store of snapshot b, and cannot be renamed; take another'
+expect 0 -s "$(control lost)" snapshot create c
+expect 1 -s "$(control lost)" snapshot rename c a
+expect 0 -s "$(control lost)" snapshot remove b
+expect 0 -s "$(control lost)" wait idle
+expect 0 -s "$(control lost)" snapshot rename c a
+test -e "$TMP/lost.d/a.cow" || fail "the store has not followed"
+stop_nbdkit lost
+
 # More extents than one answer of the server has.
 fill "$TMP/many.img" 16M 1
 start_control many "$TMP/many.img" meta="$TMP/many.d" snapshot=first \

@@ -26,8 +26,10 @@ test "$(dm_manifest "$meta" snapshots.0.state)" = invalid ||
   fail "volume.json does not say that it is invalid"
 stop_nbdkit vol
 
-# It may still be listed, or not; read it can't be.
-start_nbdkit vol "${args[@]}"
+# It may still be listed, or not; read it can't be.  Nor is one taken in its
+# place, which is told.
+start_nbdkit vol "${args[@]}" snapshot=snap
+said vol 'snapshot=snap: is not taken: .*invalid.*discard-snapshot=snap'
 if "$io" "$(uri vol snap)" 'read 0 512 any' >"$TMP/out.log" 2>&1; then
   fail "an invalid snapshot was read"
 fi

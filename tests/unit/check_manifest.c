@@ -377,6 +377,15 @@ START_TEST (senseless_members_are_refused)
     { "snapshots/0/store", "\"../s\"" },
     { "snapshots/0/store", "\"/etc/passwd\"" },
     { "snapshots/0/store", "\".\"" },
+    { "snapshots/0/store", "\".cow\"" },
+    { "snapshots/0/store", "\"snap-0\"" },
+    { "snapshots/0/store", "\"snap-2.cow\"" },
+    { "snapshots/0/store", "\"volume.json\"" },
+    { "snapshots/0/store", "\"dirty.log\"" },
+    { "snapshots/0/store", "\"a b.cow\"" },
+    { "snapshots/0/store",
+      "\"x0123456789012345678901234567890123456789012345678901234567890123.cow"
+      "\"" },
     { "snapshots/1/chunk_size", "0" },
     { "snapshots/1/chunk_size", "-4096" },
     { "snapshots/1/read_only", NULL },
@@ -409,6 +418,28 @@ START_TEST (senseless_members_are_refused)
     json_decref (root);
   }
   free (text);
+  manifest_free (m);
+  meta_dir_close (dir);
+  meta_test_destroy (&t);
+}
+END_TEST
+
+/* The volume is rolled back to one at a time. */
+START_TEST (two_cannot_be_merging)
+{
+  struct manifest *m = make_manifest (), *loaded;
+  struct meta_dir *dir;
+  struct meta_test t;
+
+  meta_test_create (&t);
+  dir = meta_test_open (&t);
+  m->snapshots[0].state = SNAPSHOT_MERGING;
+  ck_assert_int_eq (manifest_save (dir, m), 0);
+  ck_assert_int_eq (manifest_load (dir, &loaded), 0);
+  manifest_free (loaded);
+  m->snapshots[2].state = SNAPSHOT_MERGING;
+  ck_assert_int_eq (manifest_save (dir, m), 0);
+  assert_refused (dir, "two are merging");
   manifest_free (m);
   meta_dir_close (dir);
   meta_test_destroy (&t);
@@ -606,6 +637,7 @@ main (void)
     a_truncated_manifest_is_refused,
     a_flipped_bit_is_refused,
     senseless_members_are_refused,
+    two_cannot_be_merging,
     a_manifest_without_a_log_has_none,
     what_is_no_manifest_of_ours_is_refused,
     want_of_memory_leaves_a_manifest,
