@@ -24,6 +24,7 @@
 #include <stdlib.h>
 
 #include "bits.h"
+#include "dm-io-errors.h"
 #include "dm-io-floor.h"
 #include "dm-io-impl.h"
 #include "io-threads.h"
@@ -335,10 +336,19 @@ dm_io_sync (unsigned int num_regions, struct io_region *where, int rw,
             struct page_list *pl, unsigned int offset,
             unsigned long *error_bits)
 {
+  return dm_io_sync_errors (num_regions, where, rw, pl, offset, error_bits,
+                            NULL);
+}
+
+int
+dm_io_sync_errors (unsigned int num_regions, struct io_region *where, int rw,
+                   struct page_list *pl, unsigned int offset,
+                   unsigned long *error_bits, int *errors)
+{
   struct dm_io_request rq = request_of (num_regions, where, rw);
   int r = set_pages (&rq, pl, offset);
 
-  return r < 0 ? r : do_sync (&rq, error_bits, NULL);
+  return r < 0 ? r : do_sync (&rq, error_bits, errors);
 }
 
 int

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "io-threads.h"
+#include "kcopyd-errors.h"
 #include "kcopyd.h"
 #include "list.h"
 #include "page-pool.h"
@@ -52,6 +53,7 @@ struct slice {
   bool read_failed;
   bool moved_data;
   unsigned write_err;
+  struct kcopyd_errors why; /* of what has failed, and else anything */
   struct kcopyd_progress tally;
 };
 
@@ -81,6 +83,7 @@ struct kcopyd_job {
   unsigned busy_slices;
   int read_err;
   unsigned write_err;
+  struct kcopyd_errors *why; /* the caller's, or NULL */
 
   /* With KCOPYD_WRITE_SEQ. */
   sector_t next_write; /* all before it is written */

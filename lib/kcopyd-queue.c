@@ -176,6 +176,20 @@ add_tally (struct kcopyd_progress *to, const struct kcopyd_progress *tally)
   to->write_errors += tally->write_errors;
 }
 
+/* Note the errors of SLICE that are the first of their kind in its job. */
+static void
+tell_why_locked (const struct slice *slice)
+{
+  struct kcopyd_job *job = slice->job;
+  unsigned fresh = slice->write_err & ~job->write_err, i;
+
+  if (slice->read_failed && job->read_err == 0)
+    job->why->read = slice->why.read;
+  for (i = 0; fresh >> i != 0; ++i)
+    if (fresh >> i & 1)
+      job->why->write[i] = slice->why.write[i];
+}
+
 /* Account for SLICE, whose I/O has ended; its job may be complete. */
 static void
 slice_end_locked (struct slice *slice)
@@ -183,6 +197,8 @@ slice_end_locked (struct slice *slice)
   struct kcopyd_job *job = slice->job;
   struct kcopyd_client *kc = job->kc;
 
+  if (job->why != NULL)
+    tell_why_locked (slice);
   if (slice->read_failed && job->read_err == 0)
     job->read_err = 1;
   job->write_err |= slice->write_err;

@@ -15,6 +15,7 @@
 
 #include "bits.h"
 #include "checked-math.h"
+#include "dm-io-errors.h"
 #include "kcopyd-impl.h"
 
 /* The part of WHERE that SLICE copies.  If WHERE is not all on its device
@@ -50,7 +51,8 @@ read_source (struct slice *slice)
 
   slice->is_read = true;
   slice->moved_data = true;
-  if (dm_io_sync (1, &from, DM_IO_READ, slice->pages, 0, NULL) < 0) {
+  if (dm_io_sync_errors (1, &from, DM_IO_READ, slice->pages, 0, NULL,
+                         &slice->why.read) < 0) {
     slice->read_failed = true;
     slice->tally.read_errors = 1;
   }
@@ -59,7 +61,7 @@ read_source (struct slice *slice)
 }
 
 /* Have RW done at once on the destinations of the set WANTED.  Returns the
- * set of those that failed.
+ * set of those that failed, of which slice->why says why.
  */
 static unsigned
 do_dests (struct slice *slice, int rw, unsigned wanted)
@@ -67,6 +69,7 @@ do_dests (struct slice *slice, int rw, unsigned wanted)
   const struct kcopyd_job *job = slice->job;
   struct io_region where[KCOPYD_MAX_REGIONS];
   unsigned number[KCOPYD_MAX_REGIONS];
+  int errors[KCOPYD_MAX_REGIONS];
   unsigned count = 0, failed = 0, i;
   unsigned long bits = 0;
 
@@ -75,10 +78,13 @@ do_dests (struct slice *slice, int rw, unsigned wanted)
       number[count] = i;
       where[count++] = slice_region (&job->dests[i], slice);
     }
-  if (dm_io_sync (count, where, rw, slice->pages, 0, &bits) < 0)
+  if (dm_io_sync_errors (count, where, rw, slice->pages, 0, &bits, errors) < 0)
     assert (bits != 0);
   for (i = 0; i < count; ++i)
-    failed |= (unsigned) (bits >> i & 1) << number[i];
+    if (bits >> i & 1) {
+      failed |= 1U << number[i];
+      slice->why.write[number[i]] = errors[i];
+    }
   return failed;
 }
 

@@ -7,10 +7,12 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include "bits.h"
 #include "checked-math.h"
 #include "dm-io-floor.h"
+#include "kcopyd-errors.h"
 #include "kcopyd-here.h"
 #include "kcopyd-impl.h"
 
@@ -26,6 +28,7 @@ struct job_spec {
   unsigned flags;
   kcopyd_notify_fn fn;
   void *context;
+  struct kcopyd_errors *why; /* or NULL */
 };
 
 static int
@@ -84,6 +87,7 @@ fill_job (struct kcopyd_job *job, const struct job_spec *spec)
     job->flags &= ~(1U << KCOPYD_IGNORE_ERROR);
   job->fn = spec->fn;
   job->context = spec->context;
+  job->why = spec->why;
 }
 
 static int
@@ -119,6 +123,16 @@ kcopyd_copy (struct kcopyd_client *kc, struct io_region *from,
              unsigned int num_dests, struct io_region *dests,
              unsigned int flags, kcopyd_notify_fn fn, void *context)
 {
+  return kcopyd_copy_errors (kc, from, num_dests, dests, flags, fn, context,
+                             NULL);
+}
+
+int
+kcopyd_copy_errors (struct kcopyd_client *kc, struct io_region *from,
+                    unsigned int num_dests, struct io_region *dests,
+                    unsigned int flags, kcopyd_notify_fn fn, void *context,
+                    struct kcopyd_errors *errors)
+{
   const struct job_spec spec = {
     .from = *from,
     .num_dests = num_dests,
@@ -126,9 +140,12 @@ kcopyd_copy (struct kcopyd_client *kc, struct io_region *from,
     .flags = flags,
     .fn = fn,
     .context = context,
+    .why = errors,
   };
   int r = check_spec (&spec, COPY_FLAGS);
 
+  if (r == 0 && errors != NULL)
+    memset (errors, 0, sizeof *errors);
   return r < 0 ? r : start_job (kc, JOB_COPY, &spec);
 }
 

@@ -157,6 +157,20 @@ struct leg_failure {
   unsigned times; /* of reads: it was the so many-th of late */
 };
 
+/* What happened, such as "write of 4096 bytes at 1024 failed: ...", and what is
+ * to be done about such an error of the device NAME.  Both together are the
+ * reason for which a leg is out.
+ */
+#define MIRROR_FAILURE_BYTES 160
+#define MIRROR_REASON_BYTES 256
+void mirror_failure_text (const struct leg_failure *f,
+                          char text[MIRROR_FAILURE_BYTES]);
+const char *mirror_failure_remedy (const char *name, int error);
+const char *mirror_leg_op_name (enum leg_op op);
+
+/* True if ERROR says that the whole device is gone, and not some sectors. */
+bool mirror_error_is_gone (int error);
+
 /* Drop a leg, durably.  Returns 0 when the leg is out; -EIO if it is the
  * last in sync, which stays in use, or if this cannot be recorded.
  */

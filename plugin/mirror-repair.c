@@ -45,14 +45,6 @@
 
 /*----- noting errors ---------------------------------------------------*/
 
-/* True if ERROR says that the whole device is gone, and not some sectors. */
-static bool
-is_gone (int error)
-{
-  return error == -ENOTCONN || error == -ETIMEDOUT || error == -ENODEV ||
-         error == -ENXIO || error == -ESHUTDOWN;
-}
-
 /* Count an error of LEG; returns how many there are of late.  The caller
  * holds repair_lock.
  */
@@ -86,7 +78,7 @@ mirror_note_read_error (struct mirror *m, const struct leg_failure *failure)
   }
   f.times = count_recent_error_locked (leg);
   mutex_unlock (&m->repair_lock);
-  if (is_gone (f.error)) {
+  if (mirror_error_is_gone (f.error)) {
     f.times = 1;
     (void) mirror_fail_leg (m, &f); /* the last one stays, as it must */
   }

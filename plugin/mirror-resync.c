@@ -31,7 +31,7 @@
 
 #include "bits.h"
 #include "clock.h"
-#include "kcopyd.h"
+#include "kcopyd-errors.h"
 #include "log-sink.h"
 #include "mirror-impl.h"
 
@@ -70,6 +70,7 @@ struct region_copy {
   struct io_region dests[MIRROR_MAX_LEGS];
   int read_err;
   unsigned write_err;
+  struct kcopyd_errors why;
 };
 
 /* One time over all regions. */
@@ -127,46 +128,68 @@ is_hole (const struct io_region *where)
 }
 
 /* Where the source has a hole, give the destinations one.  Those that have
- * it already are left alone.  Sets the error bits.
+ * it already are left alone.
  */
 static void
-zero_dests (unsigned num_dests, struct io_region *dests, unsigned *write_err)
+zero_dests (struct region_copy *copy)
 {
   unsigned i;
 
-  for (i = 0; i < num_dests; ++i)
-    if (!is_hole (&dests[i]) &&
-        dm_io_sync_vm (1, &dests[i], DM_IO_WRITE_ZEROES | DM_IO_UNMAP, NULL,
-                       NULL) < 0)
-      *write_err |= 1U << i;
+  for (i = 0; i < copy->num_dests; ++i)
+    if (!is_hole (&copy->dests[i]) &&
+        dm_io_sync_vm_errors (1, &copy->dests[i],
+                              DM_IO_WRITE_ZEROES | DM_IO_UNMAP, NULL, NULL,
+                              &copy->why.write[i]) < 0)
+      copy->write_err |= 1U << i;
 }
 
-/* Drop the legs that could not be written, of those that are recovering.
- * Returns false if the region is not recovered: because that cannot be
- * recorded, or because a leg in sync could not be written, which is tried
- * again: its space may have run out like that of the others.
+/* A leg could not be written, but stays: the region is tried again. */
+static void
+say_tried_again (struct mirror *m, const struct leg_failure *failure)
+{
+  const char *name = m->legs[failure->leg].name;
+  char text[MIRROR_FAILURE_BYTES];
+
+  if (!mirror_must_tell (m))
+    return;
+  mirror_failure_text (failure, text);
+  log_error ("mirror: leg %u (%s): %s; the region is tried again; %s",
+             failure->leg, name, text,
+             mirror_failure_remedy (name, failure->error));
+}
+
+/* Drop the legs that could not be written, of those that are recovering or
+ * gone.  Returns false if the region is not recovered: because that cannot be
+ * recorded, for want of memory, which is no leg's fault, or because a leg in
+ * sync could not be written, which is tried again: its space may have run out
+ * like that of the others.
  */
 static bool
-drop_failed_legs (struct mirror *m, const unsigned *legs,
-                  const struct io_region *dests, unsigned write_err)
+drop_failed_legs (const struct region_copy *copy)
 {
+  struct mirror *m = copy->m;
   bool ok = true;
   unsigned i;
 
-  for (i = 0; write_err >> i != 0; ++i) {
-    struct leg *leg = &m->legs[legs[i]];
+  for (i = 0; copy->write_err >> i != 0; ++i) {
+    struct leg *leg = &m->legs[copy->legs[i]];
     struct leg_failure failure = {
-      .leg = legs[i],
+      .leg = copy->legs[i],
       .op = LEG_OP_RESYNC,
-      .sector = dests[i].sector,
-      .count = dests[i].count,
-      .error = -EIO,
+      .sector = copy->dests[i].sector,
+      .count = copy->dests[i].count,
+      .error = copy->why.write[i],
     };
 
-    if (!(write_err >> i & 1))
+    if (!(copy->write_err >> i & 1))
       continue;
     atomic_fetch_add (&leg->write_errors, 1);
-    if (leg_get_state (leg) == LEG_IN_SYNC || mirror_fail_leg (m, &failure) < 0)
+    if (failure.error == -ENOMEM || (leg_get_state (leg) == LEG_IN_SYNC &&
+                                     !mirror_error_is_gone (failure.error))) {
+      say_tried_again (m, &failure);
+      ok = false;
+    }
+    else if (mirror_fail_leg (m, &failure) < 0)
       ok = false;
   }
   return ok;
@@ -243,15 +266,16 @@ begin_copy (struct pass *p, uint64_t region)
   if (copy->num_dests == 0)
     copy->is_done = true;
   else if (is_hole (&copy->from)) {
-    zero_dests (copy->num_dests, copy->dests, &copy->write_err);
+    zero_dests (copy);
     copy->is_done = true;
   }
   else
     /* All of it, after an error too: a leg that fails must not leave another
      * one with half a region.
      */
-    r = kcopyd_copy (m->kcopyd, &copy->from, copy->num_dests, copy->dests,
-                     1U << KCOPYD_IGNORE_ERROR, region_copied, copy);
+    r = kcopyd_copy_errors (m->kcopyd, &copy->from, copy->num_dests,
+                            copy->dests, 1U << KCOPYD_IGNORE_ERROR,
+                            region_copied, copy, &copy->why);
   if (r < 0) {
     log_error ("mirror: resync at %" PRIu64 " is put off: %s",
                sector_to_bytes (copy->from.sector), errno_text (r));
@@ -261,38 +285,47 @@ begin_copy (struct pass *p, uint64_t region)
   }
 }
 
+/* The source could not be read. */
+static void
+note_read_error (struct region_copy *copy)
+{
+  struct mirror *m = copy->m;
+  struct leg_failure failure = {
+    .leg = copy->source,
+    .op = LEG_OP_READ,
+    .sector = copy->from.sector,
+    .count = copy->from.count,
+    .error = copy->why.read,
+  };
+
+  atomic_fetch_add (&m->legs[copy->source].read_errors, 1);
+  log_error ("mirror: leg %u (%s): resync read of %" PRIu64 " bytes at %" PRIu64
+             " failed: %s; the region stays out of sync",
+             copy->source, m->legs[copy->source].name,
+             sector_to_bytes (copy->from.count),
+             sector_to_bytes (copy->from.sector), errno_text (copy->why.read));
+  /* Where legs in sync differ, nothing may be repaired from another one; but
+   * one that is gone as a whole fails there, too, as it does for a client.
+   */
+  if (copy->they_agree || mirror_error_is_gone (failure.error))
+    mirror_note_read_error (m, &failure);
+  if (copy->they_agree)
+    mirror_ask_for_repair (m, copy->source, failure.sector, failure.count);
+}
+
 /* It has been copied, or not. */
 static void
 end_copy (struct region_copy *copy)
 {
-  struct mirror *m = copy->m;
   bool recovered = false;
 
   if (copy->is_over)
     return;
-  if (copy->read_err) {
-    struct leg_failure failure = {
-      .leg = copy->source,
-      .op = LEG_OP_READ,
-      .sector = copy->from.sector,
-      .count = copy->from.count,
-      .error = -EIO,
-    };
-
-    atomic_fetch_add (&m->legs[copy->source].read_errors, 1);
-    log_error ("mirror: leg %u (%s): resync read of %" PRIu64
-               " bytes at %" PRIu64 " failed; the region stays out of sync",
-               copy->source, m->legs[copy->source].name,
-               sector_to_bytes (copy->from.count),
-               sector_to_bytes (copy->from.sector));
-    if (copy->they_agree) {
-      mirror_note_read_error (m, &failure);
-      mirror_ask_for_repair (m, copy->source, failure.sector, failure.count);
-    }
-  }
+  if (copy->read_err)
+    note_read_error (copy);
   else
-    recovered = drop_failed_legs (m, copy->legs, copy->dests, copy->write_err);
-  region_hash_recovery_end (m->regions, copy->region, recovered);
+    recovered = drop_failed_legs (copy);
+  region_hash_recovery_end (copy->m->regions, copy->region, recovered);
   let_source_go (copy);
 }
 

@@ -41,52 +41,6 @@
 
 /*----- failing a leg ---------------------------------------------------*/
 
-static const char *
-leg_op_name (enum leg_op op)
-{
-  switch (op) {
-  case LEG_OP_WRITE:
-    return "write";
-  case LEG_OP_FLUSH:
-    return "flush";
-  case LEG_OP_ZERO:
-    return "zeroing";
-  case LEG_OP_RESYNC:
-    return "resync write";
-  case LEG_OP_READ:
-    return "read";
-  case LEG_OP_REPAIR:
-    return "rewriting";
-  case LEG_OP_READ_AGAIN:
-  case LEG_OP_VERIFY:
-    return "reading again";
-  }
-  return "?";
-}
-
-/* What happened, such as "write of 4096 bytes at 1024 failed: ...". */
-static void
-format_failure (const struct leg_failure *f, char *buffer, size_t size)
-{
-  if (f->op == LEG_OP_FLUSH)
-    snprintf (buffer, size, "flush failed: %s", errno_text (f->error));
-  else if (f->op == LEG_OP_VERIFY)
-    snprintf (buffer, size,
-              "%" PRIu64 " bytes at %" PRIu64 " were rewritten, but something "
-              "else is read there",
-              sector_to_bytes (f->count), sector_to_bytes (f->sector));
-  else if (f->times > 1)
-    snprintf (buffer, size,
-              "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s; so have "
-              "%u others of late",
-              leg_op_name (f->op), sector_to_bytes (f->count),
-              sector_to_bytes (f->sector), errno_text (f->error), f->times - 1);
-  else
-    snprintf (buffer, size, "%s of %" PRIu64 " bytes at %" PRIu64 " failed: %s",
-              leg_op_name (f->op), sector_to_bytes (f->count),
-              sector_to_bytes (f->sector), errno_text (f->error));
-}
-
 unsigned
 mirror_count_in_sync (struct mirror *m)
 {
@@ -109,33 +63,37 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
 {
   struct leg *leg = &m->legs[failure->leg];
   const char *name = leg->name;
-  char reason[256];
+  const char *remedy = mirror_failure_remedy (name, failure->error);
+  char what[MIRROR_FAILURE_BYTES], reason[MIRROR_REASON_BYTES];
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
 
   if (!leg_is_used (leg))
     return 0;
-  format_failure (failure, reason, sizeof reason);
+  mirror_failure_text (failure, what);
+  snprintf (reason, sizeof reason, "%s; %s", what, remedy);
   if (leg_get_state (leg) == LEG_IN_SYNC && mirror_count_in_sync (m) == 1) {
     if (mirror_must_tell (m))
       log_error ("mirror: leg %u (%s): %s; it is the last leg in sync, so it "
-                 "stays in use and the client gets an error",
-                 failure->leg, name, reason);
+                 "stays in use, and what needs it fails",
+                 failure->leg, name, what);
     return -EIO;
   }
   r = mirror_record_leg (m, failure->leg, LEG_FAILED, reason);
   if (r < 0) {
     if (mirror_must_tell (m))
       log_error ("mirror: leg %u (%s): %s; this cannot be recorded (%s), so "
-                 "the client gets an error",
-                 failure->leg, name, reason, errno_text (r));
+                 "%s",
+                 failure->leg, name, what, errno_text (r),
+                 failure->op == LEG_OP_RESYNC ? "the region is tried again"
+                                              : "what needs it fails");
     return -EIO;
   }
   mirror_set_leg_state (m, failure->leg, LEG_FAILED); /* (2) */
   log_change (LOG_LEVEL_ERROR,
-              "mirror: leg %u (%s): %s; leg failed, volume degraded",
-              failure->leg, name, reason);
+              "mirror: leg %u (%s): %s; leg failed, volume degraded; %s",
+              failure->leg, name, what, remedy);
   return 0;
 }
 
@@ -268,7 +226,8 @@ handle_errors (struct mirror *m, const struct fan_out *f)
       log_error ("mirror: %s of %" PRIu64 " bytes at %" PRIu64
                  " failed on every leg in sync, of which the first is leg %u "
                  "(%s): %s; the client gets an error",
-                 leg_op_name (f->op), sector_to_bytes (f->where[0].count),
+                 mirror_leg_op_name (f->op),
+                 sector_to_bytes (f->where[0].count),
                  sector_to_bytes (f->where[0].sector), primary,
                  m->legs[primary].name, errno_text (first_error));
     return first_error < 0 ? first_error : -EIO;

@@ -132,7 +132,7 @@ sub logged {
     seek $in, $begin, 0;
     while (my $line = <$in>) {
         last if defined $end && tell($in) > $end;
-        if ($line =~ /mirror: leg (\d+) \(.*; (?:leg failed, )?volume degraded$/)
+        if ($line =~ /mirror: leg (\d+) \(.*; (?:leg failed, )?volume degraded(?:;|$)/)
         {
             push @logged, "leg $1";
         }

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include "kcopyd-errors.h"
 #include "kcopyd-test.h"
 
 /*----- errors ----------------------------------------------------------*/
@@ -178,6 +179,48 @@ START_TEST (errors_add_up)
 }
 END_TEST
 
+/* Why, of each side that has failed: the first errno, in the order in which
+ * parts end, which here is that of their offsets.
+ */
+START_TEST (errors_tell_why)
+{
+  static const struct fault_rule rules[] = {
+    { .ops = FAULT_WRITE, .sector = 8, .count = 1, .error = -ENOSPC },
+    { .ops = FAULT_WRITE, .sector = 24, .count = 1, .error = -EIO },
+    { .ops = FAULT_WRITE, .sector = 24, .count = 1, .error = -EDQUOT },
+    { .ops = FAULT_READ, .sector = 40, .count = 1, .error = -ENODEV },
+    { .ops = FAULT_READ, .sector = 48, .count = 1, .error = -EIO },
+  };
+  static const unsigned disk[] = { 1, 1, 3, 0, 0 };
+  struct kcopyd_errors why;
+  struct io_region from, dests[3];
+  struct copy c;
+  unsigned i;
+
+  setup (3, 64);
+  for (i = 0; i < ARRAY_COUNT (rules); ++i)
+    fault_bdev_add_rule (disks[disk[i]], &rules[i]);
+  from = region (0, 0, 64);
+  for (i = 0; i < 3; ++i)
+    dests[i] = region (1 + i, 0, 64);
+  copy_init (&c, small_client (1, 1), NULL);
+  memset (&why, 0xff, sizeof why);
+  ck_assert_int_eq (kcopyd_copy_errors (c.kc, &from, 3, dests, IGNORE,
+                                        copy_done, &c, &why),
+                    0);
+  finish (&c);
+  ck_assert_int_ne (c.read_err, 0);
+  ck_assert_uint_eq (c.write_err, 1U << 0 | 1U << 2);
+  ck_assert_int_eq (why.read, -ENODEV);
+  ck_assert_int_eq (why.write[0], -ENOSPC);
+  ck_assert_int_eq (why.write[1], 0);
+  ck_assert_int_eq (why.write[2], -EDQUOT);
+  for (i = 3; i < KCOPYD_MAX_REGIONS; ++i)
+    ck_assert_int_eq (why.write[i], 0);
+  teardown ();
+}
+END_TEST
+
 /* Every set of failing destinations gives exactly its bits. */
 START_TEST (every_set_of_destinations_fails)
 {
@@ -286,6 +329,7 @@ main (void)
     the_kth_call_of_parallel_slices_fails,
     nothing_begins_after_an_error,
     errors_add_up,
+    errors_tell_why,
     every_set_of_destinations_fails,
     regions_outside_their_devices,
     counts_beyond_all_devices_end_soon,

@@ -376,9 +376,11 @@ START_TEST (messages_name_leg_operation_and_place)
   ck_assert_int_eq (write_pattern (&rig, 2, 2, 8), 0);
   ck_assert_str_eq (
     rig.changes[0].reason,
-    "write of 4096 bytes at 1024 failed: No space left on device");
+    "write of 4096 bytes at 1024 failed: No space left on device; make room "
+    "there, then rejoin it");
   assert_said ("E: mirror: leg 1 (leg1): write of 4096 bytes at 1024 failed: "
-               "No space left on device; leg failed, volume degraded");
+               "No space left on device; leg failed, volume degraded; make "
+               "room there, then rejoin it");
   ck_assert_uint_eq (status_of (&rig).legs[1].write_errors, 1);
   rig_destroy (&rig);
 }

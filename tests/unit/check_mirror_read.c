@@ -276,7 +276,9 @@ START_TEST (a_leg_that_takes_no_rewriting_fails)
   fault_bdev_fail_range (rig.disks[0], FAULT_WRITE, 41, 1);
   read_right (&rig, 41, 1);
   assert_failed_because (
-    &rig, 0, "rewriting of 512 bytes at 20992 failed: Input/output error");
+    &rig, 0,
+    "rewriting of 512 bytes at 20992 failed: Input/output error; see to its "
+    "disk, then rejoin it, or replace it");
   ck_assert_uint_eq (status_of (&rig).legs[0].write_errors, 1);
   ck_assert_int_eq (read_one (&rig, 41), 0);
   rig_destroy (&rig);
@@ -291,7 +293,9 @@ START_TEST (a_leg_that_stays_unreadable_fails)
   fail_reads (&rig, 0, 41, 1, 0, -EIO);
   read_right (&rig, 40, 4);
   assert_failed_because (
-    &rig, 0, "reading again of 512 bytes at 20992 failed: Input/output error");
+    &rig, 0,
+    "reading again of 512 bytes at 20992 failed: Input/output error; see to "
+    "its disk, then rejoin it, or replace it");
   ck_assert_uint_eq (status_of (&rig).legs[0].repaired_bytes, 0);
   rig_destroy (&rig);
 }
@@ -311,9 +315,11 @@ START_TEST (a_leg_that_gives_back_something_else_fails)
   fault_bdev_gate_wait (rig.disks[0], 1);
   spoil (&rig, 0, 41, 1);
   fault_bdev_gate_open (rig.disks[0]);
-  assert_failed_because (&rig, 0,
-                         "512 bytes at 20992 were rewritten, but something "
-                         "else is read there");
+  assert_failed_because (
+    &rig, 0,
+    "512 bytes at 20992 were rewritten, but something "
+    "else is read there; see to its disk, then rejoin it, or "
+    "replace it");
   rig_destroy (&rig);
 }
 END_TEST
@@ -359,7 +365,8 @@ START_TEST (a_leg_of_too_many_errors_fails)
   }
   assert_failed_because (&rig, 0,
                          "read of 512 bytes at 20480 failed: Input/output "
-                         "error; so have 20 others of late");
+                         "error; so have 20 others of late; see to its disk, "
+                         "then rejoin it, or replace it");
   rig_destroy (&rig);
 }
 END_TEST

@@ -151,7 +151,7 @@ START_TEST (what_cannot_be_read_stays_out_of_sync)
   resync_once (&rig);
   ck_assert_uint_eq (status_of (&rig).regions_in_sync, REGIONS - 1);
   assert_said ("E: mirror: leg 0 (leg0): resync read of 8192 bytes at 16384 "
-               "failed; the region stays out of sync");
+               "failed: Input/output error; the region stays out of sync");
   /* No leg is dropped, none is in sync that was not, nothing is zeroed. */
   ck_assert_uint_eq (change_count (&rig), 0);
   ck_assert_int_eq (state_of (&rig, 2), LEG_RECOVERING);
@@ -194,6 +194,137 @@ START_TEST (what_cannot_be_written_drops_its_leg)
     ck_assert_uint_eq (status_of (&rig).legs[1].write_errors, 1);
     ck_assert (mirror_is_clean (rig.mirror));
     assert_equal_legs (&rig);
+    rig_destroy (&rig);
+  }
+}
+END_TEST
+
+/* A leg's disk is full, and not dying: the reason says so, and what is to be
+ * done; so it does where the source has a hole.
+ */
+START_TEST (a_leg_that_fails_says_why)
+{
+  static const struct {
+    int error;
+    const char *text;
+  } cases[] = {
+    { -ENOSPC, "No space left on device; make room there, then rejoin it" },
+    { -EDQUOT, "Disk quota exceeded; raise the quota or make room there, then "
+               "rejoin it" },
+    { -EFBIG, "File too large; raise the server's limit on the size of files "
+              "(ulimit -f), then rejoin it" },
+    { -EROFS, "Read-only file system; make it writable again, then rejoin it" },
+    { -EIO, "Input/output error; see to its disk, then rejoin it, or replace "
+            "it" },
+  };
+  unsigned i, has_holes;
+
+  for (has_holes = 0; has_holes < 2; ++has_holes)
+    for (i = 0; i < ARRAY_COUNT (cases); ++i) {
+      struct rig rig;
+      char *message;
+      const char *what;
+
+      rig_create (&rig, 2);
+      rig.params.states[1] = LEG_RECOVERING;
+      rig_open_unequal (&rig);
+      if (has_holes)
+        ck_assert_int_eq (bdev_discard (rig.params.legs[0], 0, SECTORS, 0), 0);
+      fault_bdev_add_rule (rig.disks[1],
+                           &(struct fault_rule){ .ops = FAULT_ALL & ~FAULT_READ,
+                                                 .sector = 35,
+                                                 .count = 1,
+                                                 .error = cases[i].error });
+      resync_once (&rig);
+      ck_assert_int_eq (state_of (&rig, 1), LEG_FAILED);
+      what = rig.changes[0].reason;
+      ck_assert_str_eq (strrchr (what, ':') + 2, cases[i].text);
+      must (asprintf (&message,
+                      "mirror: leg 1 (leg1): %.*s; leg failed, volume "
+                      "degraded; %s",
+                      (int) (strstr (what, "; ") - what), what,
+                      strstr (what, "; ") + 2) > 0);
+      assert_said (message);
+      free (message);
+      rig_destroy (&rig);
+    }
+}
+END_TEST
+
+/* Want of memory is ours, not the leg's. */
+START_TEST (want_of_memory_fails_no_leg)
+{
+  struct rig rig;
+
+  rig_create (&rig, 2);
+  rig.params.states[1] = LEG_RECOVERING;
+  rig_open_unequal (&rig);
+  fault_bdev_add_rule (rig.disks[1], &(struct fault_rule){ .ops = FAULT_WRITE,
+                                                           .times = 1,
+                                                           .error = -ENOMEM });
+  resync_once (&rig);
+  ck_assert_uint_eq (change_count (&rig), 0);
+  assert_said ("leg 1 (leg1): resync write of 8192 bytes at ");
+  assert_said (" failed: Cannot allocate memory; the region is tried again");
+  resync_once (&rig);
+  ck_assert_int_eq (state_of (&rig, 1), LEG_IN_SYNC);
+  assert_equal_legs (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* The source is gone as a whole: where legs in sync agree it fails at once,
+ * and the rest comes from another one.
+ */
+START_TEST (a_source_that_is_gone_fails)
+{
+  struct rig rig;
+
+  rig_create (&rig, 3);
+  rig.params.states[2] = LEG_RECOVERING;
+  rig_open (&rig);
+  /* What leg 2 lacks: a region that those in sync agree on. */
+  ck_assert_int_eq (mirror_fail (rig.mirror, 2, "for fun"), 0);
+  ck_assert_int_eq (write_pattern (&rig, 2, 33, 1), 0);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 2, LEG_LACKS_DIRTY), 0);
+  ck_assert_int_eq (mirror_start_repair (rig.mirror), 0);
+  fault_bdev_add_rule (rig.disks[0], &(struct fault_rule){ .ops = FAULT_READ,
+                                                           .error = -ENODEV });
+  ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+  wait_until (state_of (&rig, 0) == LEG_FAILED);
+  mirror_stop_resync (rig.mirror);
+  mirror_stop_repair (rig.mirror);
+  assert_said ("resync read of 8192 bytes at 16384 failed: No such device");
+  resync_once (&rig);
+  ck_assert_int_eq (state_of (&rig, 2), LEG_IN_SYNC);
+  assert_equal_legs (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* So is one in sync that lacks what others have: nobody else may ever ask it.
+ */
+START_TEST (legs_in_sync_that_are_gone_fail)
+{
+  unsigned gone;
+
+  for (gone = 0; gone < 2; ++gone) {
+    struct rig rig;
+
+    rig_create (&rig, 2);
+    rig_open_unequal (&rig);
+    ck_assert_int_eq (mirror_start_repair (rig.mirror), 0);
+    fault_bdev_add_rule (rig.disks[gone],
+                         &(struct fault_rule){ .ops = FAULT_ALL,
+                                               .error = -ENOTCONN });
+    ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
+    wait_until (state_of (&rig, gone) == LEG_FAILED);
+    mirror_stop_resync (rig.mirror);
+    mirror_stop_repair (rig.mirror);
+    resync_once (&rig);
+    ck_assert (mirror_is_clean (rig.mirror));
+    ck_assert_uint_eq (change_count (&rig), 1);
+    ck_assert_int_eq (write_pattern (&rig, 2, 33, 1), 0);
     rig_destroy (&rig);
   }
 }
@@ -251,6 +382,8 @@ START_TEST (a_leg_in_sync_that_cannot_be_copied_to_stays)
   rig_open_unequal (&rig);
   fault_bdev_fail_once (rig.disks[1], FAULT_WRITE, 3);
   resync_once (&rig);
+  assert_said (" failed: Input/output error; the region is tried again; see to "
+               "its disk");
   ck_assert_uint_eq (status_of (&rig).regions_in_sync, REGIONS - 1);
   ck_assert_int_eq (state_of (&rig, 1), LEG_IN_SYNC);
   ck_assert_uint_eq (change_count (&rig), 0);
@@ -693,6 +826,10 @@ main (void)
     clients_leave_one_copy_at_a_time,
     what_cannot_be_read_stays_out_of_sync,
     what_cannot_be_written_drops_its_leg,
+    a_leg_that_fails_says_why,
+    want_of_memory_fails_no_leg,
+    a_source_that_is_gone_fails,
+    legs_in_sync_that_are_gone_fail,
     a_leg_that_fails_leaves_no_other_half_filled,
     a_region_whose_leg_cannot_be_dropped_is_not_in_sync,
     a_leg_in_sync_that_cannot_be_copied_to_stays,

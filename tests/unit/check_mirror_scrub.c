@@ -387,14 +387,16 @@ START_TEST (a_leg_that_takes_no_rewriting_fails)
   rig_open (&rig);
   spoil (&rig, 1, OTHER_SEED, 41, 1);
   spoil (&rig, 2, OTHER_SEED, 200, 1);
-  fault_bdev_fail_from (rig.disks[1], FAULT_WRITE, 0);
+  fault_bdev_add_rule (rig.disks[1], &(struct fault_rule){ .ops = FAULT_WRITE,
+                                                           .error = -ENOSPC });
   ck_assert_int_eq (mirror_scrub_start (rig.mirror, SCRUB_REPAIR), 0);
   wait_for_scrub (&rig);
   ck_assert_uint_eq (change_count (&rig), 1);
   ck_assert_uint_eq (rig.changes[0].leg, 1);
   ck_assert_str_eq (
     rig.changes[0].reason,
-    "rewriting of 512 bytes at 20992 failed: Input/output error");
+    "rewriting of 512 bytes at 20992 failed: No space left on device; make "
+    "room there, then rejoin it");
   assert_said ("they could not be rewritten from there");
   /* The others go on. */
   ck_assert_uint_eq (status_of (&rig).scrub.mismatches, 2);
