@@ -250,6 +250,8 @@ control_start (struct control *control)
   r = line_server_start (control->server);
   if (r < 0)
     control_stop (control);
+  else
+    volume_start_watching (control->volume);
   return r;
 }
 
@@ -258,6 +260,7 @@ control_stop (struct control *control)
 {
   if (control == NULL || !control->has_worker)
     return;
+  volume_stop_watching (control->volume);
   mutex_lock (&control->lock);
   control->must_stop = true;
   cond_broadcast (&control->wake);

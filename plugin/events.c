@@ -28,6 +28,7 @@ event_type_name (enum event_type type)
   static const char *const names[EVENT_TYPES] = {
     [EVENT_VOLUME_STATE] = "volume.state",
     [EVENT_LEG_STATE] = "leg.state",
+    [EVENT_LEG_FILE] = "leg.file",
     [EVENT_RESYNC_STARTED] = "resync.started",
     [EVENT_RESYNC_PROGRESS] = "resync.progress",
     [EVENT_RESYNC_PAUSED] = "resync.paused",

@@ -20,6 +20,7 @@
 enum event_type {
   EVENT_VOLUME_STATE,
   EVENT_LEG_STATE,
+  EVENT_LEG_FILE, /* without a reason: it is where it was again */
   EVENT_RESYNC_STARTED,
   EVENT_RESYNC_PROGRESS,
   EVENT_RESYNC_PAUSED,

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -182,10 +183,18 @@ leg_file_absolute_path (const char *path, char **absolute)
 #define WEAK_IDENTITY "disk of "
 #define SERVER_IDENTITY "server of "
 
-/* The first line of a file of sysfs, without the spaces around it.  Returns
- * false if there is none, or it is empty.
- */
+/* True if ERROR says nothing of what was to be looked at. */
 static bool
+is_want (int error)
+{
+  return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/* The first line of a file of sysfs, without the spaces around it.  Returns
+ * 1; 0 if there is none, or it is empty; or a negative errno if that cannot be
+ * found out.
+ */
+static int
 read_attribute (const char *folder, const char *name, char *value, size_t size)
 {
   char path[128];
@@ -194,25 +203,29 @@ read_attribute (const char *folder, const char *name, char *value, size_t size)
   int fd;
 
   if (snprintf (path, sizeof path, "%s/%s", folder, name) >= (int) sizeof path)
-    return false;
+    return 0;
   fd = open (path, O_RDONLY | O_CLOEXEC);
   if (fd == -1)
-    return false;
+    return is_want (errno) ? -errno : 0;
   n = read (fd, value, size - 1);
   (void) close (fd);
   if (n <= 0)
-    return false;
+    return 0;
   value[n] = '\0';
   value[strcspn (value, "\n")] = '\0';
   p = value + strspn (value, " ");
   memmove (value, p, strlen (p) + 1);
   for (p = value + strlen (value); p > value && p[-1] == ' '; --p)
     p[-1] = '\0';
-  return value[0] != '\0';
+  return value[0] != '\0' ? 1 : 0;
 }
 
-/* What the kernel knows of the disk MAJOR:MINOR that outlives a reboot. */
-static bool
+/* What the kernel knows of the disk MAJOR:MINOR that outlives a reboot.
+ * Returns 1, 0 if it knows nothing, or a negative errno if that cannot be found
+ * out: without it one disk is as good as another, and a leg would not be known
+ * any more.
+ */
+static int
 read_disk_serial (unsigned major_number, unsigned minor_number,
                   char serial[LEG_IDENTITY_BYTES / 2])
 {
@@ -223,21 +236,24 @@ read_disk_serial (unsigned major_number, unsigned minor_number,
   char folder[64], partition[16] = "";
   char value[LEG_IDENTITY_BYTES / 2 - sizeof partition - 1];
   unsigned i;
+  int r;
 
   snprintf (folder, sizeof folder, "/sys/dev/block/%u:%u", major_number,
             minor_number);
   /* A partition is its disk's, and its number. */
-  if (read_attribute (folder, "partition", partition, sizeof partition))
+  r = read_attribute (folder, "partition", partition, sizeof partition);
+  if (r > 0)
     snprintf (folder, sizeof folder, "/sys/dev/block/%u:%u/..", major_number,
               minor_number);
-  for (i = 0; i < ARRAY_COUNT (names); ++i) {
-    if (!read_attribute (folder, names[i], value, sizeof value))
+  for (i = 0; r >= 0 && i < ARRAY_COUNT (names); ++i) {
+    r = read_attribute (folder, names[i], value, sizeof value);
+    if (r <= 0)
       continue;
     snprintf (serial, LEG_IDENTITY_BYTES / 2, "%s%s%s", value,
               partition[0] != '\0' ? " " : "", partition);
-    return true;
+    return 1;
   }
-  return false;
+  return MIN_OF (r, 0);
 }
 
 int
@@ -256,11 +272,16 @@ leg_file_identity (struct block_device *bdev, char identity[LEG_IDENTITY_BYTES])
     snprintf (identity, LEG_IDENTITY_BYTES,
               "file %" PRIu64 " %" PRId64 ".%09" PRIu32, id.inode,
               id.birth_seconds, id.birth_ns);
-  else if (read_disk_serial (major (id.device), minor (id.device), serial))
-    snprintf (identity, LEG_IDENTITY_BYTES, "disk %s of %" PRIu64, serial,
-              bytes);
-  else
-    snprintf (identity, LEG_IDENTITY_BYTES, WEAK_IDENTITY "%" PRIu64, bytes);
+  else {
+    r = read_disk_serial (major (id.device), minor (id.device), serial);
+    if (r < 0)
+      return r;
+    if (r > 0)
+      snprintf (identity, LEG_IDENTITY_BYTES, "disk %s of %" PRIu64, serial,
+                bytes);
+    else
+      snprintf (identity, LEG_IDENTITY_BYTES, WEAK_IDENTITY "%" PRIu64, bytes);
+  }
   return 0;
 }
 
@@ -280,4 +301,20 @@ leg_file_stamp (struct block_device *bdev, char stamp[LEG_STAMP_BYTES])
   if (bdev_identity (bdev, &id) == 0 && !id.is_disk)
     snprintf (stamp, LEG_STAMP_BYTES, "%" PRId64 ".%09" PRIu32,
               id.modified_seconds, id.modified_ns);
+}
+
+enum leg_file_place
+leg_file_place (const char *path, const struct bdev_identity *id)
+{
+  struct stat st;
+
+  if (stat (path, &st) == -1)
+    return errno == ENOENT || errno == ENOTDIR ? LEG_FILE_GONE : LEG_FILE_THERE;
+  if (id->is_disk)
+    return S_ISBLK (st.st_mode) && st.st_rdev == id->device ? LEG_FILE_THERE
+                                                            : LEG_FILE_OTHER;
+  return S_ISREG (st.st_mode) && st.st_dev == id->device &&
+             st.st_ino == id->inode
+           ? LEG_FILE_THERE
+           : LEG_FILE_OTHER;
 }

@@ -43,6 +43,17 @@ int leg_file_absolute_path (const char *path, char **absolute);
 int leg_file_identity (struct block_device *bdev,
                        char identity[LEG_IDENTITY_BYTES]);
 
+/* Is what PATH names still the file or disk ID?  Where that cannot be found
+ * out, it is: LEG_FILE_GONE says that there is nothing of that name.
+ */
+enum leg_file_place {
+  LEG_FILE_THERE,
+  LEG_FILE_GONE,
+  LEG_FILE_OTHER, /* something else has its name */
+};
+enum leg_file_place leg_file_place (const char *path,
+                                    const struct bdev_identity *id);
+
 /* A text that changes whenever somebody writes to the file; empty for a
  * disk or a server, of which nothing is known.
  */

@@ -180,6 +180,11 @@ put_leg_states (struct text *t, const struct volume_status *status)
       sample (t, "leg_state", status->legs[i].state == states[j],
               "{leg=\"%u\",state=\"%s\"}", status->legs[i].index,
               leg_state_name (states[j]));
+  begin (t, "leg_name_lost", "gauge",
+         "1 if the leg is in use, but its name leads elsewhere.");
+  for (i = 0; i < status->leg_count; ++i)
+    sample (t, "leg_name_lost", status->legs[i].has_lost_name, "{leg=\"%u\"}",
+            status->legs[i].index);
 }
 
 static void

@@ -86,6 +86,11 @@ why_not_recorded (struct volume *v, struct volume_why *why, int r)
   if (v->dir == NULL)
     return volume_why (why, r, "that has failed: %s; free some memory",
                        errno_text (r));
+  if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+    return volume_why (why, r,
+                       "that cannot be recorded in %s: %s; nothing has "
+                       "changed, try again then",
+                       meta_dir_path (v->dir), errno_text (r));
   return volume_why (
     why, r,
     "that cannot be recorded in %s: %s; make room, or see to "
@@ -168,7 +173,7 @@ why_not_opened (struct volume_why *why, const struct candidate *c,
                        "%s does not exist; check the name, or make it with "
                        "'truncate -s SIZE FILE'",
                        c->shown);
-  volume_leg_error_text (spec, false, r, text);
+  volume_leg_error_text (spec, LEG_COMING, r, text);
   return volume_why (why, r, "%s: %.900s", c->shown, text);
 }
 
@@ -242,10 +247,12 @@ set_path (struct volume *v, unsigned leg, struct candidate *c)
 {
   free (v->leg_paths[leg]);
   v->leg_paths[leg] = NULL;
+  memset (&v->leg_files[leg], 0, sizeof v->leg_files[leg]);
   if (c != NULL) {
     v->leg_paths[leg] = c->absolute;
     c->absolute = NULL;
     c->bdev = NULL;
+    volume_set_leg_file (v, leg);
   }
 }
 
@@ -376,20 +383,18 @@ why_stale (struct volume_why *why, unsigned leg, const struct named_leg *named)
                      leg, named->shown);
 }
 
-/* What leg LEG is known by: in the manifest, or else as it is open. */
-static int
+/* What leg LEG is known by: in the manifest, or else as it was opened. */
+static void
 get_known_identity (struct volume *v, unsigned leg,
                     char identity[LEG_IDENTITY_BYTES])
 {
-  struct block_device *bdev = mirror_leg_bdev (v->mirror, leg);
-
-  if (v->manifest != NULL) {
-    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
-    snprintf (identity, LEG_IDENTITY_BYTES, "%s",
-              v->manifest->legs[volume_manifest_leg (v, leg)].identity);
-    return 0;
+  if (v->manifest == NULL) {
+    strcpy (identity, v->leg_files[leg].identity);
+    return;
   }
-  return leg_file_identity (bdev, identity);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  snprintf (identity, LEG_IDENTITY_BYTES, "%s",
+            v->manifest->legs[volume_manifest_leg (v, leg)].identity);
 }
 
 /* True if somebody else has written to leg LEG, which is open again, since it
@@ -461,6 +466,8 @@ reopen (struct volume *v, unsigned leg, const char *identity)
     r = mirror_set_leg_device (v->mirror, leg, bdev);
   if (r < 0)
     bdev_close (bdev);
+  else
+    volume_set_leg_file (v, leg);
   return r;
 }
 
@@ -528,9 +535,8 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
   if (r < 0)
     return r;
   if (must_open) {
-    r = get_known_identity (v, leg, identity);
-    if (r == 0)
-      r = reopen (v, leg, identity);
+    get_known_identity (v, leg, identity);
+    r = reopen (v, leg, identity);
     if (r == 0 && went_on_alone (v, leg))
       return volume_why (why, -ESTALE,
                          "leg %u (%s): was out of the volume, and somebody has "
@@ -543,7 +549,7 @@ volume_leg_rejoin (struct volume *v, unsigned leg, struct volume_why *why)
     if (r == -ESTALE)
       return why_stale (why, leg, &named);
     if (r < 0) {
-      volume_leg_error_text (name, false, r, text);
+      volume_leg_error_text (name, LEG_RETURNING, r, text);
       return volume_why (why, r, "leg %u (%s): %.700s", leg, named.shown, text);
     }
   }

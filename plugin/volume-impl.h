@@ -44,6 +44,7 @@ struct volume_look {
   struct {
     enum leg_state state;
     char reason[EVENT_REASON_BYTES];
+    enum leg_file_place place; /* of one that is in use */
   } legs[MIRROR_MAX_LEGS];
 
   /* The resync that is running, or has been. */
@@ -99,6 +100,23 @@ struct rejoiner {
   bool is_running; /* under start_lock or admin_lock */
 };
 
+/* What leg's file or disk is open: volume-leg-files.c. */
+struct volume_leg_file {
+  bool is_known; /* and its name leads to it */
+  struct bdev_identity id;
+  char identity[LEG_IDENTITY_BYTES]; /* empty: a server, or it is missing */
+};
+
+/* Looks if it still has its name. */
+struct leg_watcher {
+  struct mutex lock; /* of all below but the thread; a leaf */
+  struct cond wake;
+  bool must_stop;
+  bool is_asked;
+  struct thread thread;
+  bool is_running;
+};
+
 struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
   bool is_read_only;
@@ -112,6 +130,7 @@ struct volume {
    * changes its folder.  Changed under admin_lock.
    */
   char *leg_paths[MIRROR_MAX_LEGS];
+  struct volume_leg_file leg_files[MIRROR_MAX_LEGS]; /* in the same way */
   struct origin *origin;
   struct kcopyd_client *kcopyd; /* of the snapshots, once started */
 
@@ -183,6 +202,7 @@ struct volume {
   const struct volume_new_leg *new_leg;  /* NULL: none is about to come in */
 
   struct rejoiner rejoiner;
+  struct leg_watcher watcher;
 };
 
 /* Save the manifest, durably.  The caller holds manifest_lock, or is alone.
@@ -195,6 +215,18 @@ void volume_look_begin (struct volume *v);
 /* A leg's state has changed, durably where there is a memory. */
 void volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
                       const char *reason);
+
+/* Where the name of a leg in use leads to now. */
+void volume_note_leg_file (struct volume *v, unsigned leg,
+                           enum leg_file_place place);
+
+/* Leg LEG has another device, or another path.  The caller holds admin_lock, or
+ * is alone.
+ */
+void volume_set_leg_file (struct volume *v, unsigned leg);
+
+/* Have the watcher look soon, if there is one. */
+void volume_ask_for_leg_files (struct volume *v);
 
 /* For the mirror: mirror_note_fn. */
 void volume_note (void *opaque, enum mirror_note note);
@@ -278,8 +310,14 @@ int volume_open_device (const struct volume_leg_options *options,
                         const char *path, unsigned flags,
                         struct block_device **bdev);
 
-/* Why that has failed, and what to do about it. */
-void volume_leg_error_text (const char *path, bool is_wanted, int error,
+/* Why that has failed, and what to do about it: volume-leg-errors.c. */
+enum leg_role {
+  LEG_GIVEN,     /* at a start */
+  LEG_CREATED,   /* the same, because size= was given */
+  LEG_COMING,    /* an administrator adds it */
+  LEG_RETURNING, /* it rejoins */
+};
+void volume_leg_error_text (const char *path, enum leg_role role, int error,
                             char text[LOG_MESSAGE_BYTES]);
 
 /* One leg on its way from the command line to the mirror. */

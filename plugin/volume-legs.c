@@ -64,94 +64,13 @@ open_device (const struct volume_spec *spec, const char *path, unsigned flags,
   return volume_open_device (&options, path, flags, bdev);
 }
 
-/* What is to be done if a server cannot be a leg. */
-static const char *
-server_remedy (int error)
-{
-  switch (error) {
-  case -EPROTONOSUPPORT:
-    return "this build has no such protocol; give a file or a block device";
-  case -EINVAL:
-    return "its export must be a multiple of 512 bytes, and the URI right";
-  case -ETIMEDOUT:
-    return "see if the server hangs, or give more time with leg-timeout=";
-  case -EROFS:
-    return "the server must allow writing";
-  default:
-    return "check the URI, and that the server runs";
-  }
-}
-
-/* What is wrong with a file or a disk, and what is to be done, where the text
- * of the error would not say it; else NULL.
- */
-static const char *
-special_error_text (int error)
-{
-  switch (error) {
-  case -EISDIR:
-    return "is a directory; give a file or a block device";
-  case -ENOTBLK:
-    return "is neither a file nor a block device; give one";
-  case -EINVAL:
-    return "its size is not a multiple of 512 bytes; make it one with "
-           "'truncate -s %512 FILE'";
-  case -EBUSY:
-    return "is in use by another process; stop that first, two writers would "
-           "destroy the data";
-  case -EOPNOTSUPP:
-    return "O_DIRECT is not possible there; use direct=off";
-  case -EEXIST:
-    return "is a link to nothing; remove it, or make what it points to";
-  default:
-    return NULL;
-  }
-}
-
-static const char *
-file_remedy (int error)
-{
-  switch (error) {
-  case -ENOENT:
-    return "check the name, or give size= to have it created";
-  case -EACCES:
-  case -EPERM:
-  case -EROFS:
-    return "check the mode and owner of it and its folder";
-  case -ENOSPC:
-  case -EDQUOT:
-  case -EFBIG:
-    return "give a smaller size=, or make room";
-  case -ENOMEM:
-    return "free some memory";
-  default:
-    return "check the name";
-  }
-}
-
-void
-volume_leg_error_text (const char *path, bool is_wanted, int error,
-                       char text[LOG_MESSAGE_BYTES])
-{
-  const char *special = special_error_text (error);
-
-  if (bdev_spec_is_uri (path))
-    snprintf (text, LOG_MESSAGE_BYTES, "cannot be connected: %s; %s",
-              errno_text (error), server_remedy (error));
-  else if (special != NULL)
-    snprintf (text, LOG_MESSAGE_BYTES, "%s", special);
-  else
-    snprintf (text, LOG_MESSAGE_BYTES, "cannot be %s: %s; %s",
-              is_wanted ? "created" : "opened", errno_text (error),
-              file_remedy (error));
-}
-
 static int
 say_leg_error (unsigned index, const struct volume_leg *leg, int r)
 {
   char text[LOG_MESSAGE_BYTES];
 
-  volume_leg_error_text (leg->path, leg->is_wanted, r, text);
+  volume_leg_error_text (leg->path, leg->is_wanted ? LEG_CREATED : LEG_GIVEN, r,
+                         text);
   log_error ("leg %u (%s): %s", index, leg->shown, text);
   return r;
 }
@@ -290,23 +209,26 @@ find_manifest_leg (const struct manifest *m, const struct volume_leg *leg)
 }
 
 /* True if the file that KNOWN was is still where it was.  One server cannot
- * be told from another, so it might be.
+ * be told from another, so it might be; so might what cannot be looked at for
+ * want of memory or descriptors.
  */
 static bool
 is_still_there (const struct manifest_leg *known)
 {
   char identity[LEG_IDENTITY_BYTES];
   struct block_device *bdev;
-  bool is_there = false;
+  int r;
 
   if (bdev_spec_is_uri (known->spec))
     return true;
-  if (bdev_open (known->spec, BDEV_OPEN_READ_ONLY, &bdev) == 0) {
-    is_there = leg_file_identity (bdev, identity) == 0 &&
-               strcmp (identity, known->identity) == 0;
+  r = bdev_open (known->spec, BDEV_OPEN_READ_ONLY, &bdev);
+  if (r == 0) {
+    r = leg_file_identity (bdev, identity);
     bdev_close (bdev);
+    if (r == 0)
+      return strcmp (identity, known->identity) == 0;
   }
-  return is_there;
+  return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
 }
 
 /* True if the volume has been moved to other names or another machine:

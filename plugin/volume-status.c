@@ -126,6 +126,7 @@ volume_look_begin (struct volume *v)
     look->legs[i].state = i < mirror.leg_count ? mirror.legs[i].state
                                                : LEG_ABSENT;
     look->legs[i].reason[0] = '\0';
+    look->legs[i].place = LEG_FILE_THERE;
   }
   look->state = state_of (look, &mirror);
 }
@@ -151,8 +152,49 @@ volume_note_leg (struct volume *v, unsigned leg, enum leg_state state,
   look->leg_count = MAX_OF (look->leg_count, leg + 1);
   look->legs[leg].state = state;
   set_text (look->legs[leg].reason, sizeof look->legs[leg].reason, reason);
+  if (state != LEG_IN_SYNC) /* it is not used, or it may be another one */
+    look->legs[leg].place = LEG_FILE_THERE;
   events_put (v->events, &event);
   look_again_locked (v);
+}
+
+/* What is wrong with the name of a leg in use, and what is to be done. */
+static const char *
+place_text (enum leg_file_place place)
+{
+  switch (place) {
+  case LEG_FILE_THERE:
+    return NULL;
+  case LEG_FILE_GONE:
+    return "it is not at its name any more (deleted, renamed or unplugged): it "
+           "is used until the server stops, and missing at the next start; "
+           "replace it, or add another leg";
+  case LEG_FILE_OTHER:
+    return "another file has its name now: it is used until the server stops, "
+           "and what is there then is not trusted; replace it, or add another "
+           "leg";
+  }
+  return NULL;
+}
+
+void
+volume_note_leg_file (struct volume *v, unsigned leg, enum leg_file_place place)
+{
+  struct event event = { .type = EVENT_LEG_FILE, .has_leg = true, .leg = leg };
+  const char *text = place_text (place), *name;
+
+  name = mirror_leg_name (v->mirror, leg);
+  set_text (event.name, sizeof event.name, name);
+  set_text (event.reason, sizeof event.reason, text);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  if (v->look.legs[leg].place == place ||
+      (v->look.legs[leg].state != LEG_IN_SYNC &&
+       v->look.legs[leg].state != LEG_RECOVERING))
+    return;
+  v->look.legs[leg].place = place;
+  if (text != NULL)
+    log_change (LOG_LEVEL_WARNING, "leg %u (%s): %s", leg, name, text);
+  events_put (v->events, &event);
 }
 
 void
@@ -391,6 +433,10 @@ get_mirror (struct volume *v, struct volume_status *status)
     leg->write_errors = m->write_errors;
     leg->flush_errors = m->flush_errors;
     set_text (leg->reason, sizeof leg->reason, v->look.legs[i].reason);
+    leg->has_lost_name = v->look.legs[i].place != LEG_FILE_THERE;
+    if (leg->has_lost_name && leg->reason[0] == '\0')
+      set_text (leg->reason, sizeof leg->reason,
+                place_text (v->look.legs[i].place));
   }
   status->scrub = mirror.scrub;
   status->log = mirror.log;
@@ -503,6 +549,7 @@ volume_get_status (struct volume *volume, struct volume_status *status)
   status->is_started = volume->is_started;
   if (volume->dir != NULL)
     status->meta = meta_dir_path (volume->dir);
+  volume_ask_for_leg_files (volume);
   get_mirror (volume, status);
   mutex_lock (&volume->manifest_lock);
   status->generation = volume->records->generation;

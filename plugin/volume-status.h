@@ -33,6 +33,7 @@ struct volume_leg_status {
   bool is_write_mostly;
   uint64_t reads, writes, read_bytes, write_bytes;
   uint64_t read_errors, write_errors, flush_errors;
+  bool has_lost_name; /* its file is in use, but not what its name leads to */
   char reason[EVENT_REASON_BYTES]; /* empty: there is none */
 };
 

@@ -377,6 +377,7 @@ open_all (struct volume *v, const struct volume_spec *spec)
   for (i = 0; i < legs.count; ++i) {
     v->leg_paths[i] = legs.legs[i].absolute;
     legs.legs[i].absolute = NULL;
+    volume_set_leg_file (v, i);
   }
   volume_release_legs (&legs);
   return 0;
@@ -393,6 +394,8 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   mutex_init (&v->admin_lock);
   mutex_init (&v->rejoiner.lock);
   cond_init (&v->rejoiner.changed);
+  mutex_init (&v->watcher.lock);
+  cond_init (&v->watcher.wake);
   mutex_init (&v->start_lock);
   mutex_init (&v->manifest_lock);
   mutex_init (&v->device_lock);
@@ -555,6 +558,8 @@ volume_close (struct volume *volume)
   mutex_destroy (&volume->device_lock);
   mutex_destroy (&volume->manifest_lock);
   mutex_destroy (&volume->start_lock);
+  cond_destroy (&volume->watcher.wake);
+  mutex_destroy (&volume->watcher.lock);
   cond_destroy (&volume->rejoiner.changed);
   mutex_destroy (&volume->rejoiner.lock);
   mutex_destroy (&volume->admin_lock);

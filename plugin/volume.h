@@ -154,6 +154,12 @@ struct mirror *volume_get_mirror (struct volume *volume);
 #define VOLUME_CONTROL_FILE "control.path"
 void volume_record_control (struct volume *volume, const char *path);
 
+/* Look, in the background, if the legs' files are still where they were, and
+ * have it told if not: for who can be told.  Want of a thread is only said.
+ */
+void volume_start_watching (struct volume *volume);
+void volume_stop_watching (struct volume *volume);
+
 /* What happens to the volume; lives as long as it. */
 struct events;
 struct events *volume_get_events (struct volume *volume);

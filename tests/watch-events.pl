@@ -16,14 +16,15 @@
 #   2. What a leg, or the volume, was is what it has last become.
 #   3. A snapshot that breaks, is removed, renamed or merged is there.
 #   4. What goes on has begun, and ends once: resync, scrub, merge, removal.
-#   5. Legs fail and snapshots break in the order in which the log says so.
+#   5. A leg in use loses its name, and has it again, in turn.
+#   6. Legs fail and snapshots break in the order in which the log says so.
 # A server that is killed may leave half a line, and what it logged untold.
 
 use strict;
 use warnings;
 
 my ($log, $begin, @command) = @ARGV;
-my (%leg, %running, %snapshot, @lines, @told, $volume);
+my (%leg, %nameless, %running, %snapshot, @lines, @told, $volume);
 my ($number, $is_stopping, $wrong) = (0, 0, 0);
 
 $| = 1;
@@ -73,7 +74,15 @@ sub judge {
         wrong("leg $e{leg} was $was, not $e{was} at $number")
           if defined $was && $was ne $e{was};
         $leg{ $e{leg} } = $e{state};
+        $nameless{ $e{leg} } = undef if $e{state} ne 'insync';
         push @told, "leg $e{leg}" if $e{state} eq 'failed';
+    }
+    elsif ($type eq 'leg.file') {
+        wrong("leg $e{leg} is out, but looked for at $number")
+          if ($leg{ $e{leg} } // 'insync') !~ /^(insync|recovering)$/;
+        wrong("the name of leg $e{leg} is told twice at $number")
+          if ($nameless{ $e{leg} } // '') eq ($e{reason} // '');
+        $nameless{ $e{leg} } = $e{reason};
     }
     elsif ($type eq 'volume.state') {
         wrong("the volume was $volume, not $e{was} at $number")

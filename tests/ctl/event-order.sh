@@ -57,6 +57,12 @@ come_back
 client_open vol
 
 # Legs.
+mv "$TMP/b.img" "$TMP/moved.img"
+vol 0 status
+wait_event vol '"leg.file","leg":1.*"reason"'
+mv "$TMP/moved.img" "$TMP/b.img"
+vol 0 status
+wait_event vol '"leg.file"' 2
 vol 0 leg fail 1
 ask 'write 0 64K 2'
 wait_event vol '"leg":1,.*"state":"failed"'
@@ -139,6 +145,8 @@ perl -ne '
 ' "$TMP/vol.events" >"$TMP/told"
 diff - "$TMP/told" <<'TOLD' || fail "< was done, > was told"
 server.started
+leg.file 1
+leg.file 1
 leg.state 1 insync failed
 leg.state 1 failed recovering
 leg.state 1 recovering insync
@@ -219,6 +227,8 @@ notices 'a missing end' 'did not tell'
 notices 'nothing' 'there was none'
 without '"leg":1,.*"state":"recovering"'
 notices 'a forgotten state of a leg' 'leg 1 was failed'
+without '"leg.file".*"reason"'
+notices 'a forgotten loss of a name' 'name of leg 1 is told twice'
 without '"type":"volume.state".*"was":"degraded"'
 notices 'a forgotten state of the volume' 'the volume was'
 without '"resync.finished"'

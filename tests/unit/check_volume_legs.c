@@ -4,8 +4,11 @@
 
 #include <config.h>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "volume-admin.h"
 #include "volume-impl.h"
@@ -281,7 +284,7 @@ START_TEST (a_leg_rejoins_when_it_is_there_again)
   ck_assert_int_eq (rename (b.path, elsewhere.path), 0);
   put_pattern (t.device, 2, 300, 50);
   refused (volume_leg_rejoin (t.volume, 1, why), -ENOENT, "b.img",
-           "check the name");
+           "put it back");
   ck_assert_int_eq (state_of (&t, 1), LEG_FAILED);
   ck_assert_int_eq (rename (elsewhere.path, b.path), 0);
   done (volume_leg_rejoin (t.volume, 1, why));
@@ -532,6 +535,116 @@ START_TEST (a_change_that_cannot_be_recorded_is_none)
 }
 END_TEST
 
+/*----- descriptors -----------------------------------------------------*/
+
+#define HOG_MAX 256
+
+static int hogged[HOG_MAX];
+static unsigned hogged_count;
+static struct rlimit limit_before;
+
+/* From now on so many descriptors can be had, and no more. */
+static void
+leave_descriptors (unsigned count)
+{
+  struct rlimit limit;
+  int fd;
+
+  ck_assert_int_eq (getrlimit (RLIMIT_NOFILE, &limit_before), 0);
+  limit = limit_before;
+  limit.rlim_cur = HOG_MAX;
+  ck_assert_int_eq (setrlimit (RLIMIT_NOFILE, &limit), 0);
+  while ((fd = open ("/dev/null", O_RDONLY | O_CLOEXEC)) != -1)
+    hogged[hogged_count++] = fd;
+  ck_assert_int_eq (errno, EMFILE);
+  while (count-- > 0)
+    ck_assert_int_eq (close (hogged[--hogged_count]), 0);
+}
+
+static void
+have_descriptors (void)
+{
+  while (hogged_count > 0)
+    ck_assert_int_eq (close (hogged[--hogged_count]), 0);
+  ck_assert_int_eq (setrlimit (RLIMIT_NOFILE, &limit_before), 0);
+}
+
+enum descriptor_use { USE_REJOIN, USE_ADD, USE_REPLACE, USES };
+
+static int
+use_descriptors (struct volume_test *t, enum descriptor_use use,
+                 const char *other, struct volume_why *why)
+{
+  unsigned leg;
+
+  why->text[0] = '\0';
+  switch (use) {
+  case USE_REJOIN:
+    return volume_leg_rejoin (t->volume, 1, why);
+  case USE_ADD:
+    return volume_leg_add (t->volume, other, &leg, why);
+  default:
+    return volume_leg_replace (t->volume, 1, other, why);
+  }
+}
+
+/* A leg is about to come in, and COUNT more files may be open.  Returns false
+ * if that is enough.
+ */
+static bool
+too_few (bool is_forgetful, enum descriptor_use use, unsigned count)
+{
+  static const char *const keys[] = { "sync", "none", NULL };
+  struct volume_why told;
+  struct volume_test t;
+  struct name other;
+  int r;
+
+  if (is_forgetful)
+    volume_test_create_forgetful (&t, keys);
+  else
+    volume_test_create (&t);
+  other = make_file (&t, "c.img", SIZE);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  done (volume_leg_fail (t.volume, 1, why));
+  put_pattern (t.device, 2, 300, 50);
+  leave_descriptors (count);
+  r = use_descriptors (&t, use, other.path, &told);
+  have_descriptors ();
+  if (r < 0) {
+    ck_assert_int_eq (r, -EMFILE);
+    ck_assert_msg (strstr (told.text, "'ulimit -n'") != NULL &&
+                     strstr (told.text, "try again") != NULL &&
+                     strstr (told.text, "the name") == NULL,
+                   "%s", told.text);
+    ck_assert_int_eq (state_of (&t, 1), LEG_FAILED);
+    ck_assert_uint_eq (status_of (&t).leg_count, 2);
+    /* Nothing is lost: it can be done later. */
+    ck_assert_msg (use_descriptors (&t, use, other.path, &told) == 0, "%s",
+                   told.text);
+  }
+  wait_for_sync (&t);
+  expect_pattern (t.device, 2, 300, 50);
+  volume_test_stop (&t);
+  assert_same_files (&t, "a.img", use == USE_REJOIN ? "b.img" : "c.img");
+  meta_test_destroy (&t.meta);
+  return r < 0;
+}
+
+START_TEST (descriptors_run_out)
+{
+  enum descriptor_use use;
+  unsigned is_forgetful, count;
+
+  for (is_forgetful = 0; is_forgetful < 2; ++is_forgetful)
+    for (use = 0; use < USES; ++use) {
+      for (count = 0; too_few (is_forgetful, use, count); ++count)
+        ck_assert_uint_lt (count, 10);
+      ck_assert_uint_gt (count, 0);
+    }
+}
+END_TEST
+
 /*----- beside clients --------------------------------------------------*/
 
 struct writer {
@@ -622,6 +735,7 @@ main (void)
     what_is_refused_changes_nothing,
     a_volume_that_is_read_only_is_left_alone,
     a_change_that_cannot_be_recorded_is_none,
+    descriptors_run_out,
     all_of_it_beside_clients,
     NULL,
   };
