@@ -27,8 +27,10 @@ tell_failure (const char *uri, const char *name)
   const char *text = nbd_get_error ();
   int error = nbd_get_errno ();
 
-  /* libnbd quotes the URI, with all that is in it. */
-  if (text == NULL || strstr (text, uri) != NULL)
+  /* libnbd quotes the URI, with all that is in it; and what is no fault of the
+   * server's needs another remedy.
+   */
+  if (text == NULL || strstr (text, uri) != NULL || error == EMFILE)
     text = error != 0 ? errno_text (-error) : "Protocol error";
   log_error ("%s: cannot connect: %s", name, text);
   return error != 0 ? -error : -EPROTO;

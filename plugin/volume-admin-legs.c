@@ -476,6 +476,7 @@ reconnect_server (struct volume *v, unsigned leg, const struct named_leg *named,
                   struct volume_why *why)
 {
   int r = mirror_reconnect_leg (v->mirror, leg, 0);
+  char text[LOG_MESSAGE_BYTES];
 
   if (r == -EBUSY)
     return volume_why (why, r,
@@ -484,12 +485,11 @@ reconnect_server (struct volume *v, unsigned leg, const struct named_leg *named,
                        leg, named->shown);
   if (r == -ESTALE)
     return why_stale (why, leg, named);
-  if (r < 0)
-    return volume_why (why, r,
-                       "leg %u (%s) cannot be connected: %s; check that the "
-                       "server runs",
-                       leg, named->shown, errno_text (r));
-  return 0;
+  if (r == 0)
+    return 0;
+  volume_leg_error_text (mirror_leg_name (v->mirror, leg), LEG_RETURNING, r,
+                         text);
+  return volume_why (why, r, "leg %u (%s): %.700s", leg, named->shown, text);
 }
 
 /* A file or disk.  *MUST_OPEN: it did not hang, but has failed. */

@@ -4,12 +4,10 @@
 
 #include <config.h>
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
+#include "descriptors-test.h"
 #include "volume-admin.h"
 #include "volume-impl.h"
 #include "volume-test.h"
@@ -537,38 +535,6 @@ END_TEST
 
 /*----- descriptors -----------------------------------------------------*/
 
-#define HOG_MAX 256
-
-static int hogged[HOG_MAX];
-static unsigned hogged_count;
-static struct rlimit limit_before;
-
-/* From now on so many descriptors can be had, and no more. */
-static void
-leave_descriptors (unsigned count)
-{
-  struct rlimit limit;
-  int fd;
-
-  ck_assert_int_eq (getrlimit (RLIMIT_NOFILE, &limit_before), 0);
-  limit = limit_before;
-  limit.rlim_cur = HOG_MAX;
-  ck_assert_int_eq (setrlimit (RLIMIT_NOFILE, &limit), 0);
-  while ((fd = open ("/dev/null", O_RDONLY | O_CLOEXEC)) != -1)
-    hogged[hogged_count++] = fd;
-  ck_assert_int_eq (errno, EMFILE);
-  while (count-- > 0)
-    ck_assert_int_eq (close (hogged[--hogged_count]), 0);
-}
-
-static void
-have_descriptors (void)
-{
-  while (hogged_count > 0)
-    ck_assert_int_eq (close (hogged[--hogged_count]), 0);
-  ck_assert_int_eq (setrlimit (RLIMIT_NOFILE, &limit_before), 0);
-}
-
 enum descriptor_use { USE_REJOIN, USE_ADD, USE_REPLACE, USES };
 
 static int
@@ -608,9 +574,9 @@ too_few (bool is_forgetful, enum descriptor_use use, unsigned count)
   put_pattern (t.device, 1, 0, VOLUME_SECTORS);
   done (volume_leg_fail (t.volume, 1, why));
   put_pattern (t.device, 2, 300, 50);
-  leave_descriptors (count);
+  descriptors_leave (count);
   r = use_descriptors (&t, use, other.path, &told);
-  have_descriptors ();
+  descriptors_allow ();
   if (r < 0) {
     ck_assert_int_eq (r, -EMFILE);
     ck_assert_msg (strstr (told.text, "'ulimit -n'") != NULL &&

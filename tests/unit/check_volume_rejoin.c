@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptors-test.h"
 #include "fake-nbd.h"
 #include "volume-admin.h"
 #include "volume-impl.h"
@@ -132,6 +133,38 @@ START_TEST (a_server_that_may_still_write_is_waited_for)
 }
 END_TEST
 
+/* There is no descriptor for a connection: that is said, with the remedy, and
+ * it is tried again.
+ */
+START_TEST (descriptors_run_out)
+{
+  struct fake_options deaf = usual;
+  struct volume_why why = { "" };
+  struct rig rig;
+
+  rig_create (&rig);
+  put_pattern (rig.t.device, 1, 0, VOLUME_SECTORS);
+  wait_for_sync (&rig);
+  deaf.handshake_cut = 1;
+  fake_nbd_set_options (rig.fake, &deaf);
+  fake_nbd_hang_up (rig.fake);
+  put_pattern (rig.t.device, 2, 100, 20);
+  ck_assert_int_eq (state_of (&rig), LEG_FAILED);
+  descriptors_forbid ();
+  fake_nbd_set_options (rig.fake, &usual);
+  wait_until (was_said ("'ulimit -n'"));
+  /* An administrator is told, too. */
+  ck_assert_int_eq (volume_leg_rejoin (rig.t.volume, 1, &why), -EMFILE);
+  if (strstr (why.text, "'ulimit -n'; then try again") == NULL)
+    ck_abort_msg ("%s", why.text);
+  ck_assert_int_eq (state_of (&rig), LEG_FAILED);
+  descriptors_allow ();
+  wait_for_sync (&rig);
+  assert_far (&rig, 2, 100, 20);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* Whom an administrator has failed stays out until he says otherwise. */
 START_TEST (the_administrator_has_the_last_word)
 {
@@ -227,6 +260,7 @@ main (void)
   const TTest *const tests[] = {
     a_lost_server_is_connected_again,
     a_server_that_may_still_write_is_waited_for,
+    descriptors_run_out,
     the_administrator_has_the_last_word,
     another_export_stays_out,
     an_added_server_comes_back,
