@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,12 @@
 
 struct meta_dir {
   int fd;
+
+  /* A descriptor that is given up for the new file where there is no other:
+   * that a leg has failed must be recorded, whoever has taken all the rest.
+   * -1: none.
+   */
+  atomic_int spare;
   bool is_read_only;
   bool is_created;
   char *path;
@@ -28,6 +35,28 @@ struct meta_dir {
   char doubtful[NAME_BYTES];
   bool all_are_doubtful;
 };
+
+/* Have a spare descriptor, if there is one to be had. */
+static void
+keep_spare (struct meta_dir *dir)
+{
+  int none = -1, fd;
+
+  if (atomic_load (&dir->spare) != -1)
+    return;
+  fd = fcntl (dir->fd, F_DUPFD_CLOEXEC, 0);
+  if (fd != -1 && !atomic_compare_exchange_strong (&dir->spare, &none, fd))
+    (void) close (fd);
+}
+
+static void
+give_spare_up (struct meta_dir *dir)
+{
+  int fd = atomic_exchange (&dir->spare, -1);
+
+  if (fd != -1)
+    (void) close (fd);
+}
 
 /* Open it, and lock it if IS_OURS. */
 static int
@@ -52,7 +81,10 @@ open_folder (const char *path, bool is_ours, struct meta_dir **dir)
     r = -errno;
     goto err_close;
   }
+  atomic_init (&d->spare, -1);
   d->is_read_only = !is_ours || faccessat (d->fd, ".", W_OK, AT_EACCESS) == -1;
+  if (!d->is_read_only)
+    keep_spare (d);
   *dir = d;
   return 0;
 
@@ -155,6 +187,7 @@ meta_dir_close (struct meta_dir *dir)
 {
   if (dir == NULL)
     return;
+  give_spare_up (dir);
   (void) close (dir->fd);
   free (dir->path);
   free (dir);
@@ -272,6 +305,20 @@ meta_dir_is_doubtful (struct meta_dir *dir, const char *name)
   return dir->all_are_doubtful || strcmp (dir->doubtful, name) == 0;
 }
 
+/* Open the new file NAME. */
+static int
+open_new_file (struct meta_dir *dir, const char *name)
+{
+  int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+  int fd = openat (dir->fd, name, flags, 0600);
+
+  if (fd == -1 && (errno == EMFILE || errno == ENFILE)) {
+    give_spare_up (dir);
+    fd = openat (dir->fd, name, flags, 0600);
+  }
+  return fd == -1 ? -errno : fd;
+}
+
 int
 meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
                        size_t length)
@@ -282,15 +329,15 @@ meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
   if (snprintf (new_name, sizeof new_name, "%s%s", name, NEW_SUFFIX) >=
       (int) sizeof new_name)
     return -ENAMETOOLONG;
-  fd = openat (dir->fd, new_name,
-               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd == -1)
-    return -errno;
+  fd = open_new_file (dir, new_name);
+  if (fd < 0)
+    return fd;
   r = write_all (fd, text, length);
   if (r == 0 && fsync (fd) == -1)
     r = -errno;
   if (close (fd) == -1 && r == 0)
     r = -errno;
+  keep_spare (dir);
   if (r < 0)
     goto err_unlink;
   /* Point of no return. */

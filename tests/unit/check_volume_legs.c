@@ -611,6 +611,33 @@ START_TEST (descriptors_run_out)
 }
 END_TEST
 
+/* A leg that fails then must still be recorded, or clients would get errors
+ * that the other leg could spare them.
+ */
+START_TEST (a_leg_fails_when_descriptors_have_run_out)
+{
+  struct volume_test t;
+  unsigned i;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  for (i = 0; i < 3; ++i) {
+    ck_assert_int_eq (truncate (path_of (&t, "b.img").path, 0), 0);
+    descriptors_leave (0);
+    put_pattern (t.device, 2 + i, VOLUME_SECTORS - 8, 8);
+    descriptors_allow ();
+    ck_assert_int_eq (state_of (&t, 1), LEG_FAILED);
+    assert_manifest (&t, "a.img insync, b.img failed");
+    /* It can be done more than once. */
+    ck_assert_int_eq (remove (path_of (&t, "b.img").path), 0);
+    done (volume_leg_replace (t.volume, 1, make_file (&t, "b.img", SIZE).path,
+                              why));
+    wait_for_sync (&t);
+  }
+  volume_test_destroy (&t);
+}
+END_TEST
+
 /*----- beside clients --------------------------------------------------*/
 
 struct writer {
@@ -702,6 +729,7 @@ main (void)
     a_volume_that_is_read_only_is_left_alone,
     a_change_that_cannot_be_recorded_is_none,
     descriptors_run_out,
+    a_leg_fails_when_descriptors_have_run_out,
     all_of_it_beside_clients,
     NULL,
   };
