@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@
 
 struct client {
   int fd;
+  bool follows; /* see struct ctl */
   char *path;
   char *in;
   size_t begin, end, size;
@@ -44,14 +46,18 @@ static int
 connect_to (const char *path)
 {
   struct sockaddr_un address = { .sun_family = AF_UNIX };
+  const struct timeval patience = { .tv_sec = CLIENT_LOOK_MS / 1000 };
   const char *slash = strrchr (path, '/');
   int fd, folder = -1, r = 0;
 
   if (strlen (path) < sizeof address.sun_path)
     memcpy (address.sun_path, path, strlen (path));
   else {
-    char *name = strndup (path, (size_t) (slash - path) + 1);
+    char *name;
 
+    if (slash == NULL)
+      return -ENAMETOOLONG;
+    name = strndup (path, (size_t) (slash - path) + 1);
     folder = name != NULL ? open (name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     free (name);
     if (folder == -1)
@@ -64,6 +70,11 @@ connect_to (const char *path)
   fd = r == 0 ? socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
   if (r == 0 && fd == -1)
     r = -errno;
+  /* A server that has stopped takes no more than its queue holds: whoever comes
+   * then would wait for ever.
+   */
+  if (r == 0)
+    (void) setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   if (r == 0 &&
       connect (fd, (const struct sockaddr *) &address, sizeof address) == -1) {
     r = -errno;
@@ -87,7 +98,7 @@ client_socket_of (const char *dir)
   file = fopen (name, "re");
   free (name);
   if (file == NULL)
-    return NULL;
+    return NULL; /* errno tells why */
   n = getline (&line, &size, file);
   (void) fclose (file);
   if (n > 0 && line[n - 1] == '\n')
@@ -112,10 +123,11 @@ client_try (struct ctl *ctl, int *error)
     *error = -ENOMEM;
     return NULL;
   }
+  errno = ENOMEM;
   c->path = ctl->dir != NULL ? client_socket_of (ctl->dir)
                              : strdup (ctl->socket);
+  c->fd = c->path != NULL ? connect_to (c->path) : -errno;
   c->events = json_array ();
-  c->fd = c->path != NULL ? connect_to (c->path) : -ENOENT;
   if (c->fd < 0 || c->events == NULL) {
     *error = c->fd < 0 ? c->fd : -ENOMEM;
     json_decref (c->events);
@@ -123,6 +135,7 @@ client_try (struct ctl *ctl, int *error)
     free (c);
     return NULL;
   }
+  c->follows = ctl->follows;
   ctl->client = c;
   return c;
 }
@@ -133,6 +146,14 @@ is_socket (const char *path)
   struct stat file;
 
   return stat (path, &file) == 0 && S_ISSOCK (file.st_mode);
+}
+
+static bool
+is_folder (const char *path)
+{
+  struct stat file;
+
+  return stat (path, &file) == 0 && S_ISDIR (file.st_mode);
 }
 
 struct client *
@@ -149,7 +170,11 @@ client_get (struct ctl *ctl)
   c = client_try (ctl, &error);
   if (c != NULL)
     return c;
-  if (ctl->dir != NULL && error == -ENOENT)
+  if (ctl->dir != NULL && (error == -ENOENT || error == -ENOTDIR) &&
+      !is_folder (ctl->dir))
+    ctl_error ("%s: is no folder; give the one that meta= of the server names",
+               ctl->dir);
+  else if (ctl->dir != NULL && error == -ENOENT)
     ctl_error ("%s: no server of this volume has a control socket; start it "
                "with control=SOCKET",
                ctl->dir);
@@ -164,6 +189,10 @@ client_get (struct ctl *ctl)
                ctl->socket);
   else if (error == -ECONNREFUSED)
     ctl_error ("%s: nobody answers: the server has ended; start it again",
+               ctl->dir != NULL ? ctl->dir : ctl->socket);
+  else if (error == -EAGAIN)
+    ctl_error ("%s: the server does not answer, and others wait for it, too; "
+               "it may have been stopped, or hang on its disk",
                ctl->dir != NULL ? ctl->dir : ctl->socket);
   else if (error == -EACCES)
     ctl_error ("%s: is not yours; try as the user of the server, or as root",
@@ -249,7 +278,9 @@ deadline_of (int timeout_ms)
                         : clock_now_ns () + (uint64_t) timeout_ms * 1000000;
 }
 
-/* The next line as JSON.  1, 0 (none came in time), or a negative errno. */
+/* The next line as JSON.  1, 0 (none came in time), or a negative errno:
+ * -ESTALE if nobody reads what comes of it any more.
+ */
 static int
 receive (struct client *c, uint64_t deadline_ns, json_t **value)
 {
@@ -257,7 +288,10 @@ receive (struct client *c, uint64_t deadline_ns, json_t **value)
     char *line = c->in + c->begin;
     size_t length = c->end - c->begin;
     char *newline = length > 0 ? memchr (line, '\n', length) : NULL;
-    struct pollfd fd = { .fd = c->fd, .events = POLLIN };
+    /* Of the output it is told without being asked that its reader has gone.
+     */
+    struct pollfd fds[2] = { { .fd = c->fd, .events = POLLIN },
+                             { .fd = c->follows ? STDOUT_FILENO : -1 } };
     ssize_t n;
     int r;
 
@@ -271,13 +305,15 @@ receive (struct client *c, uint64_t deadline_ns, json_t **value)
       return -EBADMSG;
     if (!make_room (c))
       return -EMSGSIZE;
-    r = poll (&fd, 1, ms_left (deadline_ns));
+    r = poll (fds, 2, ms_left (deadline_ns));
     if (r == 0)
       return 0;
     if (r == -1 && errno != EINTR)
       return -errno;
     if (r == -1)
       continue;
+    if (fds[1].revents != 0)
+      return -ESTALE;
     n = recv (c->fd, c->in + c->end, c->size - c->end, 0);
     if (n == 0)
       return -ECONNRESET;
@@ -295,7 +331,10 @@ say_lost (const struct client *c, int r)
   case -ECONNRESET:
   case -EPIPE:
     return ctl_error ("%s: the server has ended", c->path);
+  case -ESTALE:
+    return EXIT_FAILED;
   case 0:
+  case -EAGAIN:
     return ctl_error ("%s: the server does not answer; it may have been "
                       "stopped, or hang on its disk",
                       c->path);

@@ -26,6 +26,7 @@ struct ctl {
   const char *dir;    /* -d, or NULL */
   bool is_json;
   bool wants_dm;         /* status --dm */
+  bool follows;          /* ends when nobody reads its output any more */
   struct client *client; /* connected by client_get */
 };
 
@@ -71,6 +72,11 @@ extern const struct verb verbs[];
 
 /* Say what is wrong on stderr, after "dmnbd: ".  Returns EXIT_FAILED. */
 int ctl_error (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* Let all that was printed go out.  False: it cannot be written, which has been
+ * said, unless it is that nobody reads it any more.
+ */
+bool ctl_flush (void);
 
 /* Print VALUE as it is for --json. */
 void ctl_print_json (const json_t *value);

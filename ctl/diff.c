@@ -62,6 +62,9 @@ run_diff (struct ctl *ctl, const struct verb *verb,
   json_int_t offset = 0;
   bool goes_on = true;
 
+  if (!show_is_utf8 (from) || (to != NULL && !show_is_utf8 (to)))
+    return ctl_error ("diff: there is no snapshot of that name: it is not "
+                      "UTF-8");
   while (goes_on) {
     json_t *page = client_call (ctl, verb->method,
                                 json_pack ("{s:s, s:s*, s:I}", "from", from,

@@ -8,6 +8,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -139,6 +140,7 @@ struct command_line {
   int at;
   const struct verb *verb;
   bool wants_help, wants_version;
+  bool only_words; /* after "--" nothing is an option */
 };
 
 /* If the word here is OPTION, or OPTION=VALUE, take it and its value.  -1: it
@@ -151,7 +153,7 @@ take_option (struct command_line *line, const char *option, bool has_value,
   const char *word = line->argv[line->at];
   size_t length = strlen (option);
 
-  if (strncmp (word, option, length) != 0)
+  if (line->only_words || strncmp (word, option, length) != 0)
     return 0;
   if (has_value && word[length] == '=' && option[1] == '-') {
     *value = word + length + 1;
@@ -172,6 +174,21 @@ take_option (struct command_line *line, const char *option, bool has_value,
   return 1;
 }
 
+/* Which volume: one way to say it is enough, and two may differ. */
+static int
+take_volume (const char **here, const char *elsewhere, const char *value)
+{
+  if (value[0] == '\0')
+    (void) ctl_error ("the name of the volume's socket or folder is empty");
+  else if (elsewhere != NULL)
+    (void) ctl_error ("-s and -d both name the volume; give one of them");
+  else {
+    *here = value;
+    return 1;
+  }
+  return -1;
+}
+
 /* Options that may be anywhere.  1: taken, 0: it is none of them, -1: wrong.
  */
 static int
@@ -180,7 +197,9 @@ take_common (struct ctl *ctl, struct command_line *line)
   const char *value;
   int r;
 
-  if ((r = take_option (line, "--json", false, &value)) != 0)
+  if ((r = take_option (line, "--", false, &value)) != 0)
+    line->only_words = true;
+  else if ((r = take_option (line, "--json", false, &value)) != 0)
     ctl->is_json = true;
   else if ((r = take_option (line, "--help", false, &value)) != 0 ||
            (r = take_option (line, "-h", false, &value)) != 0)
@@ -190,12 +209,12 @@ take_common (struct ctl *ctl, struct command_line *line)
   else if ((r = take_option (line, "-s", true, &value)) != 0 ||
            (r = take_option (line, "--socket", true, &value)) != 0) {
     if (r > 0)
-      ctl->socket = value;
+      r = take_volume (&ctl->socket, ctl->dir, value);
   }
   else if ((r = take_option (line, "-d", true, &value)) != 0 ||
            (r = take_option (line, "--dir", true, &value)) != 0) {
     if (r > 0)
-      ctl->dir = value;
+      r = take_volume (&ctl->dir, ctl->socket, value);
   }
   return r;
 }
@@ -304,7 +323,8 @@ take_arg (struct command_line *line, struct verb_values *values)
       if (r == 0)
         continue;
     }
-    else if (values->text[i] != NULL || (word[0] == '-' && word[1] != '\0'))
+    else if (values->text[i] != NULL ||
+             (!line->only_words && word[0] == '-' && word[1] != '\0'))
       continue;
     else
       line->at++;
@@ -340,7 +360,7 @@ read_command_line (struct ctl *ctl, struct command_line *line,
     int r = take_common (ctl, line);
 
     if (r == 0 && line->verb == NULL) {
-      if (line->argv[line->at][0] == '-') {
+      if (!line->only_words && line->argv[line->at][0] == '-') {
         (void) ctl_error ("there is no option '%s'", line->argv[line->at]);
         return say_usage (NULL);
       }
@@ -356,33 +376,66 @@ read_command_line (struct ctl *ctl, struct command_line *line,
   return EXIT_DONE;
 }
 
+/* What is opened later must not be in the place of a stream that was closed:
+ * output and messages would go to the server, or into a device.
+ */
+static bool
+keep_streams_apart (void)
+{
+  int fd;
+
+  /* Of a descriptor for reading alone every write is refused. */
+  for (fd = 0; fd <= STDERR_FILENO; ++fd)
+    if (fcntl (fd, F_GETFD) == -1 && open ("/dev/null", O_RDONLY) != fd)
+      return false;
+  return true;
+}
+
+bool
+ctl_flush (void)
+{
+  static bool has_failed;
+
+  errno = 0;
+  if (!has_failed && (fflush (stdout) == EOF || ferror (stdout))) {
+    has_failed = true;
+    /* A reader that has gone has seen enough. */
+    if (errno != EPIPE)
+      (void) ctl_error ("the output cannot be written: %s",
+                        errno != 0 ? strerror (errno) : "a part is lost");
+  }
+  return !has_failed;
+}
+
 /* Output that could not be written is no success: a full disk, a reader that
  * has gone.
  */
 static int
 close_stdout (int result)
 {
-  if ((fflush (stdout) == EOF || ferror (stdout)) && result == EXIT_DONE)
-    return ctl_error ("the output cannot be written: %s", strerror (errno));
-  return result;
+  return ctl_flush () ? result : EXIT_FAILED;
 }
 
 int
 main (int argc, char *argv[])
 {
-  struct ctl ctl = { .socket = getenv ("DMNBD_SOCKET") };
+  struct ctl ctl = { .socket = NULL };
   struct command_line line = { .argc = argc, .argv = argv, .at = 1 };
   struct verb_values values = { { NULL } };
   int r;
 
+  if (!keep_streams_apart ())
+    return EXIT_FAILED;
   (void) setlocale (LC_CTYPE, "");
   (void) signal (SIGPIPE, SIG_IGN);
   log_sink_set (print_message);
-  if (ctl.socket != NULL && ctl.socket[0] == '\0')
-    ctl.socket = NULL;
   r = read_command_line (&ctl, &line, &values);
   if (r != EXIT_DONE)
     return r;
+  if (ctl.socket == NULL && ctl.dir == NULL)
+    ctl.socket = getenv ("DMNBD_SOCKET");
+  if (ctl.socket != NULL && ctl.socket[0] == '\0')
+    ctl.socket = NULL;
   if (line.wants_version) {
     printf ("dmnbd %s\n", PACKAGE_VERSION);
     return close_stdout (EXIT_DONE);

@@ -203,5 +203,19 @@ show_plain (const char *text)
   for (p = plain; *p != '\0'; ++p)
     if ((unsigned char) *p < ' ' || *p == 127)
       *p = '?';
+    else if ((unsigned char) p[0] == 0xc2 && (unsigned char) p[1] < 0xa0 &&
+             p[1] != '\0')
+      /* U+0080 to U+009F, which steer some terminals as ESC does. */
+      p[0] = p[1] = '?';
   return plain;
+}
+
+bool
+show_is_utf8 (const char *text)
+{
+  json_t *string = json_string (text);
+  bool is_utf8 = string != NULL;
+
+  json_decref (string);
+  return is_utf8;
 }

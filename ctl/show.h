@@ -51,4 +51,7 @@ bool is_transient (const json_t *snapshot);
 /* TEXT without what could steer a terminal; for free(), never NULL. */
 char *show_plain (const char *text);
 
+/* True if TEXT is UTF-8, so that JSON can have it. */
+bool show_is_utf8 (const char *text);
+
 #endif /* DMNBD_SHOW_H */

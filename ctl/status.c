@@ -204,7 +204,6 @@ print_status (const struct ctl *ctl, const json_t *status, bool is_line)
     show_line (status);
   else
     show_status (status);
-  (void) fflush (stdout);
 }
 
 static bool
@@ -221,9 +220,11 @@ static int
 watch (struct ctl *ctl)
 {
   bool is_terminal = isatty (STDOUT_FILENO) && !ctl->is_json;
-  json_t *result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
+  json_t *result;
   int r = 1;
 
+  ctl->follows = true;
+  result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
   if (result == NULL)
     return EXIT_FAILED;
   json_decref (result);
@@ -236,6 +237,10 @@ watch (struct ctl *ctl)
     if (is_terminal)
       printf ("\033[H\033[J");
     print_status (ctl, status, !is_terminal);
+    if (!ctl_flush ()) {
+      json_decref (status);
+      return EXIT_FAILED;
+    }
     is_quiet = !is_running (status, "resync") && !is_running (status, "scrub");
     json_decref (status);
     /* All that has happened meanwhile is shown at once. */
@@ -279,7 +284,7 @@ run_status (struct ctl *ctl, const struct verb *verb,
   if (verb_value (verb, values, "--watch") != NULL)
     return watch (ctl);
   if (ctl->dir != NULL && client_try (ctl, &error) == NULL &&
-      (error == -ENOENT || error == -ECONNREFUSED))
+      (error == -ENOENT || error == -ENOTDIR || error == -ECONNREFUSED))
     return show_offline (ctl);
   status = get_status (ctl);
   if (status == NULL)

@@ -7,6 +7,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -430,15 +431,22 @@ absolute_path (const char *path)
   if (path[0] == '/')
     return json_string (path);
   if (bdev_spec_is_uri (path)) {
-    if (leg_file_absolute_path (path, &absolute) < 0)
+    int r = leg_file_absolute_path (path, &absolute);
+
+    if (r < 0) {
+      errno = -r;
       return NULL;
+    }
     value = json_string (absolute);
     free (absolute);
     return value;
   }
   folder = realpath (".", NULL);
   if (folder == NULL || asprintf (&absolute, "%s/%s", folder, path) == -1) {
+    int error = errno;
+
     free (folder);
+    errno = error;
     return NULL;
   }
   free (folder);
@@ -465,6 +473,19 @@ json_of (const struct verb_arg *arg, const char *text)
   }
 }
 
+/* Why the value of ARG cannot be a parameter. */
+static int
+say_no_json (const struct verb *verb, const struct verb_arg *arg,
+             const char *text)
+{
+  if (show_is_utf8 (text) && arg->type == ARG_PATH)
+    return ctl_error ("%s: '%s' cannot be found from here: %s; give its path "
+                      "from / on",
+                      verb->name, text, strerror (errno));
+  return ctl_error ("%s: '%s' cannot be told to the server: it is not UTF-8",
+                    verb->name, text);
+}
+
 int
 run_call (struct ctl *ctl, const struct verb *verb,
           const struct verb_values *values)
@@ -480,9 +501,7 @@ run_call (struct ctl *ctl, const struct verb *verb,
         json_object_set_new (params, arg->param,
                              json_of (arg, values->text[i])) == -1) {
       json_decref (params);
-      return ctl_error ("%s: '%s' cannot be told to the server: it is not "
-                        "UTF-8",
-                        verb->name, values->text[i]);
+      return say_no_json (verb, arg, values->text[i]);
     }
   }
   result = client_call (ctl, verb->method, params, CLIENT_NO_LIMIT);

@@ -235,6 +235,7 @@ run_events (struct ctl *ctl, const struct verb *verb,
   if (since != NULL)
     params = json_pack ("{s:I}", "since",
                         (json_int_t) verb_number (verb, values, "--since", 0));
+  ctl->follows = true;
   event = client_call (ctl, verb->method, params, CLIENT_LOOK_MS);
   if (event == NULL)
     return EXIT_FAILED;
@@ -247,8 +248,10 @@ run_events (struct ctl *ctl, const struct verb *verb,
     (void) json_dumpf (event, stdout, JSON_COMPACT);
     printf ("\n");
     /* Whoever reads wants it now; when nobody does, this ends. */
-    if (fflush (stdout) == EOF)
+    if (!ctl_flush ()) {
+      json_decref (event);
       return EXIT_FAILED;
+    }
     is_last = strcmp (get_text (event, "type"), "server.stopping") == 0;
     json_decref (event);
     if (is_last)
