@@ -79,9 +79,10 @@ open_kernel (struct nbd_netlink *nl)
   int r = nbd_netlink_open (nl);
 
   if (r == -ENOENT)
-    return ctl_error ("the kernel has no nbd: 'modprobe nbd' loads it");
+    return ctl_errno (r, "the kernel has no nbd: 'modprobe nbd' loads it");
   if (r < 0)
-    return ctl_error ("the kernel's nbd cannot be asked: %s", errno_text (r));
+    return ctl_errno (r, "the kernel's nbd cannot be asked: %s",
+                      errno_text (r));
   return EXIT_DONE;
 }
 
@@ -89,11 +90,12 @@ static int
 say_kernel_error (const char *device, const char *what, int r)
 {
   if (r == -EPERM)
-    return ctl_error ("%s: cannot be %s: only root may do that", device, what);
+    return ctl_errno (r, "%s: cannot be %s: only root may do that", device,
+                      what);
   if (r == -EBUSY)
-    return ctl_error ("%s: is in use; 'dmnbd detach %s' ends that", device,
+    return ctl_errno (r, "%s: is in use; 'dmnbd detach %s' ends that", device,
                       device);
-  return ctl_error ("%s: cannot be %s: %s", device, what, errno_text (r));
+  return ctl_errno (r, "%s: cannot be %s: %s", device, what, errno_text (r));
 }
 
 /*----- the server ------------------------------------------------------*/
@@ -250,7 +252,6 @@ run_attach (struct ctl *ctl, const struct verb *verb,
   };
   int index = device_index (a.device), r;
 
-  (void) ctl;
   if (index < 0)
     return say_no_device (a.device);
   if (a.kernel.request_seconds == 0) {
@@ -268,6 +269,8 @@ run_attach (struct ctl *ctl, const struct verb *verb,
           ? hold (&a)
           : hold_in_background (&a);
   nbd_netlink_close (&a.netlink);
+  if (r == EXIT_DONE && ctl->is_json)
+    r = ctl_print_changed (ctl, true, "%s: has been attached", a.device);
   return r;
 }
 
@@ -279,16 +282,14 @@ run_detach (struct ctl *ctl, const struct verb *verb,
   int index = device_index (device), fd, r;
   struct nbd_netlink nl;
 
-  (void) ctl;
   if (index < 0)
     return say_no_device (device);
   r = open_kernel (&nl);
   if (r != EXIT_DONE)
     return r;
   if (!is_attached ((uint32_t) index)) {
-    printf ("%s: is not attached\n", device);
     nbd_netlink_close (&nl);
-    return EXIT_DONE;
+    return ctl_print_changed (ctl, false, "%s: is not attached", device);
   }
   /* What is cached goes to the server first; and nobody may have it open, such
    * as a file system.
@@ -311,5 +312,7 @@ run_detach (struct ctl *ctl, const struct verb *verb,
   if (fd >= 0)
     (void) close (fd);
   nbd_netlink_close (&nl);
+  if (r == EXIT_DONE && ctl->is_json)
+    r = ctl_print_changed (ctl, true, "%s: has been detached", device);
   return r;
 }

@@ -172,33 +172,40 @@ client_get (struct ctl *ctl)
     return c;
   if (ctl->dir != NULL && (error == -ENOENT || error == -ENOTDIR) &&
       !is_folder (ctl->dir))
-    ctl_error ("%s: is no folder; give the one that meta= of the server names",
+    ctl_errno (error,
+               "%s: is no folder; give the one that meta= of the server names",
                ctl->dir);
   else if (ctl->dir != NULL && error == -ENOENT)
-    ctl_error ("%s: no server of this volume has a control socket; start it "
+    ctl_errno (error,
+               "%s: no server of this volume has a control socket; start it "
                "with control=SOCKET",
                ctl->dir);
   else if (error == -ENOENT)
-    ctl_error ("%s: there is no such socket; is the server running, with "
+    ctl_errno (error,
+               "%s: there is no such socket; is the server running, with "
                "control=%s?",
                ctl->socket, ctl->socket);
   else if (error == -ECONNREFUSED && ctl->dir == NULL &&
            !is_socket (ctl->socket))
-    ctl_error ("%s: is not a socket; give the one that control= of the server "
+    ctl_errno (error,
+               "%s: is not a socket; give the one that control= of the server "
                "names",
                ctl->socket);
   else if (error == -ECONNREFUSED)
-    ctl_error ("%s: nobody answers: the server has ended; start it again",
+    ctl_errno (error,
+               "%s: nobody answers: the server has ended; start it again",
                ctl->dir != NULL ? ctl->dir : ctl->socket);
   else if (error == -EAGAIN)
-    ctl_error ("%s: the server does not answer, and others wait for it, too; "
+    ctl_errno (error,
+               "%s: the server does not answer, and others wait for it, too; "
                "it may have been stopped, or hang on its disk",
                ctl->dir != NULL ? ctl->dir : ctl->socket);
   else if (error == -EACCES)
-    ctl_error ("%s: is not yours; try as the user of the server, or as root",
+    ctl_errno (error,
+               "%s: is not yours; try as the user of the server, or as root",
                ctl->dir != NULL ? ctl->dir : ctl->socket);
   else
-    ctl_error ("%s: cannot be connected: %s",
+    ctl_errno (error, "%s: cannot be connected: %s",
                ctl->dir != NULL ? ctl->dir : ctl->socket, strerror (-error));
   return NULL;
 }
@@ -330,21 +337,24 @@ say_lost (const struct client *c, int r)
   switch (r) {
   case -ECONNRESET:
   case -EPIPE:
-    return ctl_error ("%s: the server has ended", c->path);
+    return ctl_errno (r, "%s: the server has ended", c->path);
   case -ESTALE:
     return EXIT_FAILED;
   case 0:
   case -EAGAIN:
-    return ctl_error ("%s: the server does not answer; it may have been "
+    return ctl_errno (-ETIMEDOUT,
+                      "%s: the server does not answer; it may have been "
                       "stopped, or hang on its disk",
                       c->path);
   case -EBADMSG:
-    return ctl_error (
+    return ctl_errno (
+      r,
       "%s: what answers is no control socket; give the one that "
       "control= of the server names",
       c->path);
   default:
-    return ctl_error ("%s: the connection is lost: %s", c->path, strerror (-r));
+    return ctl_errno (r, "%s: the connection is lost: %s", c->path,
+                      strerror (-r));
   }
 }
 
@@ -390,7 +400,6 @@ client_call (struct ctl *ctl, const char *method, json_t *params,
 {
   struct client *c = client_get (ctl);
   json_t *request, *answer = NULL, *result;
-  const char *message;
   char *line;
   int r;
 
@@ -418,11 +427,8 @@ client_call (struct ctl *ctl, const char *method, json_t *params,
   }
   result = json_object_get (answer, "result");
   json_incref (result);
-  message = json_string_value (
-    json_object_get (json_object_get (answer, "error"), "message"));
   if (result == NULL)
-    ctl_error ("%s", message != NULL ? message
-                                     : "the server's answer makes no sense");
+    (void) ctl_refused (json_object_get (answer, "error"));
   json_decref (answer);
   return result;
 }

@@ -31,7 +31,7 @@ struct cow {
   uint64_t records, runs;
   uint64_t *old_chunks; /* of all records, to find duplicates */
   size_t old_chunks_size;
-  bool is_dump, is_json;
+  struct ctl_list *list; /* for cow dump, or NULL */
   struct run run;
 };
 
@@ -45,8 +45,8 @@ say_open_error (const char *path, int r)
                       "no store, or was cut short",
                       path);
   if (r == -EISDIR || r == -ENOTBLK)
-    return ctl_error ("%s: is neither a file nor a block device", path);
-  return ctl_error ("%s: cannot be opened: %s", path, errno_text (r));
+    return ctl_errno (r, "%s: is neither a file nor a block device", path);
+  return ctl_errno (r, "%s: cannot be opened: %s", path, errno_text (r));
 }
 
 /* Open the store PATH for reading.  What is wrong is said. */
@@ -69,7 +69,7 @@ cow_open (const char *path, const char *origin_size, struct cow *cow)
   bdev_close (cow->bdev);
   /* A damaged one has been told. */
   return r == -EINVAL ? EXIT_FAILED
-                      : ctl_error ("%s: %s", path, errno_text (r));
+                      : ctl_errno (r, "%s: %s", path, errno_text (r));
 }
 
 static void
@@ -89,14 +89,13 @@ end_run (struct cow *cow)
 
   if (run->count == 0)
     return;
-  if (cow->is_dump && cow->is_json)
-    printf ("%s\n  {\"old_chunk\": %" PRIu64 ", \"new_chunk\": %" PRIu64
-            ", \"count\": %" PRIu64 "}",
-            cow->runs > 0 ? "," : "", run->old_chunk, run->new_chunk,
-            run->count);
-  else if (cow->is_dump)
-    printf ("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", run->old_chunk,
-            run->new_chunk, run->count);
+  if (cow->list != NULL)
+    fprintf (ctl_list_item (cow->list),
+             cow->list->is_json ? "{\"old_chunk\": %" PRIu64
+                                  ", \"new_chunk\": %" PRIu64
+                                  ", \"count\": %" PRIu64 "}"
+                                : "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+             run->old_chunk, run->new_chunk, run->count);
   cow->runs++;
 }
 
@@ -164,12 +163,12 @@ cow_load (const char *path, struct cow *cow)
     return check_duplicates (path, cow);
   return r == -EINVAL
            ? EXIT_FAILED
-           : ctl_error ("%s: cannot be read: %s", path, errno_text (r));
+           : ctl_errno (r, "%s: cannot be read: %s", path, errno_text (r));
 }
 
 /*----- the verbs -------------------------------------------------------*/
 
-static void
+static int
 print_info (const struct ctl *ctl, const char *path, struct cow *cow)
 {
   struct exception_store_usage usage;
@@ -187,9 +186,10 @@ print_info (const struct ctl *ctl, const char *path, struct cow *cow)
       "metadata_bytes", (json_int_t) sector_to_bytes (usage.metadata_sectors),
       "store_bytes", (json_int_t) sector_to_bytes (usage.total_sectors));
 
-    ctl_print_json (info);
+    int r = ctl_print_json (info);
+
     json_decref (info);
-    return;
+    return r;
   }
   printf ("file       %s\n", path);
   printf ("format     persistent, version 1\n");
@@ -203,6 +203,7 @@ print_info (const struct ctl *ctl, const char *path, struct cow *cow)
   printf ("used       %s of %s\n",
           show_size (sector_to_bytes (usage.used_sectors), a),
           show_size (sector_to_bytes (usage.total_sectors), b));
+  return EXIT_DONE;
 }
 
 int
@@ -217,7 +218,7 @@ run_cow_info (struct ctl *ctl, const struct verb *verb,
     return r;
   r = cow_load (path, &cow);
   if (r == EXIT_DONE)
-    print_info (ctl, path, &cow);
+    r = print_info (ctl, path, &cow);
   cow_close (&cow);
   return r;
 }
@@ -254,15 +255,15 @@ run_cow_dump (struct ctl *ctl, const struct verb *verb,
               const struct verb_values *values)
 {
   const char *path = verb_value (verb, values, "FILE");
-  struct cow cow = { .is_dump = true, .is_json = ctl->is_json };
+  struct ctl_list list;
+  struct cow cow = { .list = &list };
   int r = cow_open (path, verb_value (verb, values, "--origin-size"), &cow);
 
   if (r != EXIT_DONE)
     return r;
-  printf ("%s", ctl->is_json ? "[" : "# old chunk, new chunk, count\n");
-  r = cow_load (path, &cow);
-  if (ctl->is_json)
-    printf ("\n]\n");
+  r = ctl_list_begin (&list, ctl, "# old chunk, new chunk, count");
+  if (r == EXIT_DONE)
+    r = ctl_list_end (&list, cow_load (path, &cow));
   cow_close (&cow);
   return r;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* How dmnbd ends. */
 enum {
@@ -70,16 +71,56 @@ struct verb {
 /* All verbs, ended by one without a name. */
 extern const struct verb verbs[];
 
+/*----- what is said (say.c) --------------------------------------------*/
+
 /* Say what is wrong on stderr, after "dmnbd: ".  Returns EXIT_FAILED. */
 int ctl_error (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* The same, if it is a negative errno, which programs are told, too. */
+int ctl_errno (int error, const char *format, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
+/* The same of what the server has refused: the "error" of its answer. */
+int ctl_refused (const json_t *error);
+
+/* Print what was said to be wrong last, for --json, and the exit STATUS. */
+void ctl_print_failure (int status);
+
+/* Print VALUE as it is for --json.  NULL: it could not be made, which is said.
+ */
+int ctl_print_json (const json_t *value);
+
+/* Print that all is as it was wanted, and whether something had to CHANGE for
+ * it, in the form of the server's answers.
+ */
+int ctl_print_changed (const struct ctl *ctl, bool changed, const char *format,
+                       ...) __attribute__ ((format (printf, 3, 4)));
 
 /* Let all that was printed go out.  False: it cannot be written, which has been
  * said, unless it is that nobody reads it any more.
  */
 bool ctl_flush (void);
 
-/* Print VALUE as it is for --json. */
-void ctl_print_json (const json_t *value);
+/* A list: a line for each item, or with --json an array that is printed when
+ * it is complete.  The caller writes each item into what ctl_list_item returns,
+ * a line with its newline, or a value without one.
+ */
+struct ctl_list {
+  bool is_json;
+  FILE *out;
+  char *text; /* of the array so far */
+  size_t size;
+  uint64_t count;
+};
+
+/* HEAD: a line for people, or NULL. */
+int ctl_list_begin (struct ctl_list *list, const struct ctl *ctl,
+                    const char *head);
+FILE *ctl_list_item (struct ctl_list *list);
+/* Returns RESULT; if that is not EXIT_DONE no array is printed. */
+int ctl_list_end (struct ctl_list *list, int result);
+
+/*----- what was given (verbs.c) ----------------------------------------*/
 
 /* The value of the argument NAME of VERB, or NULL. */
 const char *verb_value (const struct verb *verb,
@@ -87,15 +128,18 @@ const char *verb_value (const struct verb *verb,
 uint64_t verb_number (const struct verb *verb, const struct verb_values *values,
                       const char *name, uint64_t otherwise);
 
-/* Verbs that are one call of their method. */
+/*----- verbs -----------------------------------------------------------*/
+
+/* Those that are one call of their method. */
 int run_call (struct ctl *ctl, const struct verb *verb,
               const struct verb_values *values);
 
 int run_rollback (struct ctl *ctl, const struct verb *verb,
                   const struct verb_values *values);
 
-/* What "wait idle" does, however long it takes. */
-int wait_until_idle (struct ctl *ctl);
+/* Wait until nothing is rolled back or removed any more, however long it takes.
+ */
+int wait_until_rolled_back (struct ctl *ctl);
 
 /* The verbs with files of their own. */
 int run_status (struct ctl *ctl, const struct verb *verb,

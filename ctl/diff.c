@@ -12,8 +12,7 @@
 #include "show.h"
 
 struct diff {
-  bool is_json;
-  bool is_first;
+  struct ctl_list list;
   uint64_t offset, length; /* of the one that is not printed yet */
 };
 
@@ -22,12 +21,11 @@ print_extent (struct diff *d)
 {
   if (d->length == 0)
     return;
-  if (d->is_json)
-    printf ("%s\n  {\"offset\": %" PRIu64 ", \"length\": %" PRIu64 "}",
-            d->is_first ? "" : ",", d->offset, d->length);
-  else
-    printf ("%" PRIu64 " %" PRIu64 "\n", d->offset, d->length);
-  d->is_first = false;
+  fprintf (ctl_list_item (&d->list),
+           d->list.is_json ? "{\"offset\": %" PRIu64 ", \"length\": %" PRIu64
+                             "}"
+                           : "%" PRIu64 " %" PRIu64 "\n",
+           d->offset, d->length);
 }
 
 static void
@@ -52,19 +50,16 @@ take_page (struct diff *d, const json_t *page)
   }
 }
 
-int
-run_diff (struct ctl *ctl, const struct verb *verb,
-          const struct verb_values *values)
+/* Ask for all pages. */
+static int
+take_all (struct ctl *ctl, const struct verb *verb,
+          const struct verb_values *values, struct diff *d)
 {
   const char *from = verb_value (verb, values, "A");
   const char *to = verb_value (verb, values, "B");
-  struct diff d = { .is_json = ctl->is_json, .is_first = true };
   json_int_t offset = 0;
   bool goes_on = true;
 
-  if (!show_is_utf8 (from) || (to != NULL && !show_is_utf8 (to)))
-    return ctl_error ("diff: there is no snapshot of that name: it is not "
-                      "UTF-8");
   while (goes_on) {
     json_t *page = client_call (ctl, verb->method,
                                 json_pack ("{s:s, s:s*, s:I}", "from", from,
@@ -74,17 +69,34 @@ run_diff (struct ctl *ctl, const struct verb *verb,
 
     if (page == NULL)
       return EXIT_FAILED;
-    if (offset == 0 && ctl->is_json)
-      printf ("[");
-    take_page (&d, page);
+    take_page (d, page);
     next = json_object_get (page, "next");
     /* It must get on. */
     goes_on = json_is_integer (next) && json_integer_value (next) > offset;
     offset = json_integer_value (next);
     json_decref (page);
+    /* It may be long: nothing more is asked for if nobody reads it. */
+    if (!ctl_flush ())
+      return EXIT_FAILED;
   }
-  print_extent (&d);
-  if (ctl->is_json)
-    printf ("\n]\n");
+  print_extent (d);
   return EXIT_DONE;
+}
+
+int
+run_diff (struct ctl *ctl, const struct verb *verb,
+          const struct verb_values *values)
+{
+  const char *from = verb_value (verb, values, "A");
+  const char *to = verb_value (verb, values, "B");
+  struct diff d = { .length = 0 };
+  int r;
+
+  if (!show_is_utf8 (from) || (to != NULL && !show_is_utf8 (to)))
+    return ctl_error ("diff: there is no snapshot of that name: it is not "
+                      "UTF-8");
+  r = ctl_list_begin (&d.list, ctl, NULL);
+  if (r != EXIT_DONE)
+    return r;
+  return ctl_list_end (&d.list, take_all (ctl, verb, values, &d));
 }

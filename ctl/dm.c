@@ -5,7 +5,7 @@
  * of dmsetup: the mirror, the volume above it if there are snapshots, and the
  * snapshots, newest first, each upon the next newer one.  Tables have paths
  * instead of numbers, which dmsetup takes, too; programs that read status
- * lines only take numbers.
+ * lines only take numbers.  Programs can have the same as JSON.
  *
  * Model: Linux 6.1 dm-raid1.c mirror_status(), dm-snap.c snapshot_status().
  */
@@ -28,14 +28,14 @@
  * which may not be ours.
  */
 static void
-print_number (const char *path, unsigned index)
+print_number (FILE *out, const char *path, unsigned index)
 {
   struct stat info;
 
   if (path[0] == '/' && stat (path, &info) == 0 && S_ISBLK (info.st_mode))
-    printf ("%u:%u", major (info.st_rdev), minor (info.st_rdev));
+    fprintf (out, "%u:%u", major (info.st_rdev), minor (info.st_rdev));
   else
-    printf ("0:%u", index);
+    fprintf (out, "0:%u", index);
 }
 
 static uint64_t
@@ -46,18 +46,64 @@ get_sectors (const json_t *object, const char *name)
 
 /* A path as a word of a table: white space is escaped. */
 static void
-print_path (const char *path)
+print_path (FILE *out, const char *path)
 {
   for (; *path != '\0'; ++path)
-    printf ((*path == ' ' || *path == '\\') ? "\\%c" : "%c",
-            (unsigned char) *path < ' ' ? '?' : *path);
+    fprintf (out, (*path == ' ' || *path == '\\') ? "\\%c" : "%c",
+             (unsigned char) *path < ' ' ? '?' : *path);
+}
+
+/*----- lines -----------------------------------------------------------*/
+
+/* Lines, as they come or for an array. */
+struct lines {
+  const json_t *status;
+  json_t *array; /* NULL: they are printed */
+  char *params;  /* of the line for the array */
+  size_t size;
+  FILE *out;
+};
+
+/* Begin the line of the device NAME; what the target needs is written into
+ * what this returns, each word after a space.
+ */
+static FILE *
+begin (struct lines *l, const char *name, const char *target)
+{
+  uint64_t sectors = get_sectors (json_object_get (l->status, "volume"),
+                                  "size");
+
+  if (l->array == NULL) {
+    l->out = stdout;
+    printf ("%s: 0 %" PRIu64 " %s", name, sectors, target);
+    return l->out;
+  }
+  (void) json_array_append_new (l->array,
+                                json_pack ("{s:s, s:i, s:I, s:s}", "name", name,
+                                           "start", 0, "length",
+                                           (json_int_t) sectors, "target",
+                                           target));
+  l->out = open_memstream (&l->params, &l->size);
+  if (l->out == NULL)
+    exit (ctl_error ("out of memory"));
+  return l->out;
 }
 
 static void
-begin (const json_t *status, const char *name, const char *target)
+end (struct lines *l)
 {
-  printf ("%s: 0 %" PRIu64 " %s", name,
-          get_sectors (json_object_get (status, "volume"), "size"), target);
+  json_t *line;
+
+  if (l->array == NULL) {
+    printf ("\n");
+    return;
+  }
+  if (fclose (l->out) == EOF)
+    exit (ctl_error ("out of memory"));
+  line = json_array_get (l->array, json_array_size (l->array) - 1);
+  (void) json_object_set_new (line, "params",
+                              json_string (l->params + (l->params[0] == ' ')));
+  free (l->params);
 }
 
 static const char *
@@ -69,64 +115,72 @@ log_type (const json_t *status)
 }
 
 static void
-print_log_path (const json_t *status)
+print_log_path (FILE *out, const json_t *status)
 {
-  print_path (get_text (json_object_get (status, "volume"), "meta"));
-  printf ("/dirty.log");
+  print_path (out, get_text (json_object_get (status, "volume"), "meta"));
+  fprintf (out, "/dirty.log");
 }
 
 /*----- tables ----------------------------------------------------------*/
 
 static void
-print_mirror_table (const json_t *status)
+print_mirror_table (struct lines *l)
 {
-  const json_t *legs = json_object_get (status, "legs"), *leg;
+  const json_t *status = l->status, *leg;
+  const json_t *legs = json_object_get (status, "legs");
+  FILE *out = begin (l, "mirror", "mirror");
   size_t i;
 
-  begin (status, "mirror", "mirror");
-  printf (" %s ", log_type (status));
+  fprintf (out, " %s ", log_type (status));
   if (strcmp (log_type (status), "disk") == 0) {
-    printf ("2 ");
-    print_log_path (status);
-    printf (" ");
+    fprintf (out, "2 ");
+    print_log_path (out, status);
+    fprintf (out, " ");
   }
   else
-    printf ("1 ");
-  printf ("%" PRIu64 " %zu",
-          get_sectors (json_object_get (status, "regions"), "size"),
-          json_array_size (legs));
+    fprintf (out, "1 ");
+  fprintf (out, "%" PRIu64 " %zu",
+           get_sectors (json_object_get (status, "regions"), "size"),
+           json_array_size (legs));
   json_array_foreach (legs, i, leg) {
-    printf (" ");
-    print_path (get_text (leg, "spec"));
-    printf (" 0");
+    fprintf (out, " ");
+    print_path (out, get_text (leg, "spec"));
+    fprintf (out, " 0");
   }
-  printf (" 1 handle_errors\n");
+  fprintf (out, " 1 handle_errors");
+  end (l);
 }
 
-void
-dm_print_table (const json_t *status)
+static void
+print_snapshot_table (struct lines *l, const json_t *s)
 {
-  const json_t *snapshots = json_object_get (status, "snapshots"), *s;
+  const char *origin = get_text (s, "origin");
+  FILE *out = begin (l, get_text (s, "name"), "snapshot");
+
+  fprintf (out, " %s ", origin[0] != '\0' ? origin : "mirror");
+  if (is_transient (s))
+    fprintf (out, "unnamed N"); /* no path leads to its file */
+  else {
+    print_path (out, get_text (json_object_get (l->status, "volume"), "meta"));
+    fprintf (out, "/%s.cow P", get_text (s, "name"));
+  }
+  fprintf (out, " %" PRIu64, get_sectors (s, "chunk_size"));
+  end (l);
+}
+
+static void
+print_tables (struct lines *l)
+{
+  const json_t *snapshots = json_object_get (l->status, "snapshots"), *s;
   size_t i;
 
-  print_mirror_table (status);
+  print_mirror_table (l);
   if (json_array_size (snapshots) == 0)
     return;
-  begin (status, "volume", "snapshot-origin");
-  printf (" mirror\n");
-  json_array_foreach (snapshots, i, s) {
-    const char *origin = get_text (s, "origin");
-
-    begin (status, get_text (s, "name"), "snapshot");
-    printf (" %s ", origin[0] != '\0' ? origin : "mirror");
-    if (is_transient (s))
-      printf ("unnamed N"); /* no path leads to its file */
-    else {
-      print_path (get_text (json_object_get (status, "volume"), "meta"));
-      printf ("/%s.cow P", get_text (s, "name"));
-    }
-    printf (" %" PRIu64 "\n", get_sectors (s, "chunk_size"));
-  }
+  fprintf (begin (l, "volume", "snapshot-origin"), " mirror");
+  end (l);
+  json_array_foreach (snapshots, i, s)
+    print_snapshot_table (l, s);
 }
 
 /*----- status ----------------------------------------------------------*/
@@ -147,61 +201,95 @@ leg_letter (const json_t *leg)
 }
 
 static void
-print_mirror_status (const json_t *status)
+print_mirror_status (struct lines *l)
 {
-  const json_t *legs = json_object_get (status, "legs"), *leg;
+  const json_t *status = l->status, *leg;
+  const json_t *legs = json_object_get (status, "legs");
   const json_t *regions = json_object_get (status, "regions");
+  FILE *out = begin (l, "mirror", "mirror");
   size_t i;
 
-  begin (status, "mirror", "mirror");
-  printf (" %zu", json_array_size (legs));
+  fprintf (out, " %zu", json_array_size (legs));
   json_array_foreach (legs, i, leg) {
-    printf (" ");
-    print_number (get_text (leg, "spec"), (unsigned) i);
+    fprintf (out, " ");
+    print_number (out, get_text (leg, "spec"), (unsigned) i);
   }
-  printf (" %" PRIu64 "/%" PRIu64 " 1 ", get_number (regions, "insync"),
-          get_number (regions, "total"));
+  fprintf (out, " %" PRIu64 "/%" PRIu64 " 1 ", get_number (regions, "insync"),
+           get_number (regions, "total"));
   json_array_foreach (legs, i, leg)
-    printf ("%c", leg_letter (leg));
+    fprintf (out, "%c", leg_letter (leg));
   if (strcmp (log_type (status), "disk") == 0) {
     /* The log is a file in DIR. */
-    printf (" 3 disk 0:%zu %c\n", json_array_size (legs),
-            get_bool (json_object_get (status, "log"), "lost") ? 'D' : 'A');
+    fprintf (out, " 3 disk 0:%zu %c", json_array_size (legs),
+             get_bool (json_object_get (status, "log"), "lost") ? 'D' : 'A');
   }
   else
-    printf (" 1 core\n");
+    fprintf (out, " 1 core");
+  end (l);
 }
 
 static void
-print_snapshot_status (const json_t *s)
+print_snapshot_status (struct lines *l, const json_t *s)
 {
   const char *state = get_text (s, "state");
+  FILE *out = begin (l, get_text (s, "name"),
+                     strcmp (state, "merging") == 0 ? "snapshot-merge"
+                                                    : "snapshot");
 
   if (strcmp (state, "invalid") == 0 || strcmp (state, "removing") == 0)
-    printf (" Invalid\n");
+    fprintf (out, " Invalid");
   else if (strcmp (state, "overflow") == 0)
-    printf (" Overflow\n");
+    fprintf (out, " Overflow");
   else
-    printf (" %" PRIu64 "/%" PRIu64 " %" PRIu64 "\n",
-            get_sectors (s, "used_bytes"), get_sectors (s, "store_bytes"),
-            get_sectors (s, "metadata_bytes"));
+    fprintf (out, " %" PRIu64 "/%" PRIu64 " %" PRIu64,
+             get_sectors (s, "used_bytes"), get_sectors (s, "store_bytes"),
+             get_sectors (s, "metadata_bytes"));
+  end (l);
+}
+
+static void
+print_states (struct lines *l)
+{
+  const json_t *snapshots = json_object_get (l->status, "snapshots"), *s;
+  size_t i;
+
+  print_mirror_status (l);
+  if (json_array_size (snapshots) == 0)
+    return;
+  (void) begin (l, "volume", "snapshot-origin");
+  end (l);
+  json_array_foreach (snapshots, i, s)
+    print_snapshot_status (l, s);
+}
+
+/*----- both ------------------------------------------------------------*/
+
+void
+dm_print_table (const json_t *status)
+{
+  print_tables (&(struct lines){ .status = status });
 }
 
 void
 dm_print_status (const json_t *status)
 {
-  const json_t *snapshots = json_object_get (status, "snapshots"), *s;
-  size_t i;
+  print_states (&(struct lines){ .status = status });
+}
 
-  print_mirror_status (status);
-  if (json_array_size (snapshots) == 0)
-    return;
-  begin (status, "volume", "snapshot-origin");
-  printf ("\n");
-  json_array_foreach (snapshots, i, s) {
-    begin (status, get_text (s, "name"),
-           strcmp (get_text (s, "state"), "merging") == 0 ? "snapshot-merge"
-                                                          : "snapshot");
-    print_snapshot_status (s);
-  }
+json_t *
+dm_table (const json_t *status)
+{
+  struct lines l = { .status = status, .array = json_array () };
+
+  print_tables (&l);
+  return l.array;
+}
+
+json_t *
+dm_status (const json_t *status)
+{
+  struct lines l = { .status = status, .array = json_array () };
+
+  print_states (&l);
+  return l.array;
 }

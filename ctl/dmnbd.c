@@ -7,11 +7,9 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,35 +17,7 @@
 
 #include "client.h"
 #include "log-sink.h"
-#include "show.h"
 #include "size-text.h"
-
-/*----- saying ----------------------------------------------------------*/
-
-int
-ctl_error (const char *format, ...)
-{
-  char text[LOG_MESSAGE_BYTES];
-  va_list args;
-  char *plain;
-
-  va_start (args, format);
-  (void) vsnprintf (text, sizeof text, format, args);
-  va_end (args);
-  plain = show_plain (text);
-  fprintf (stderr, "dmnbd: %s\n", plain);
-  free (plain);
-  return EXIT_FAILED;
-}
-
-void
-ctl_print_json (const json_t *value)
-{
-  if (value == NULL)
-    exit (ctl_error ("out of memory, or a name that is not UTF-8"));
-  (void) json_dumpf (value, stdout, JSON_INDENT (2));
-  printf ("\n");
-}
 
 /* What the code shared with the server has to say. */
 static void
@@ -112,7 +82,8 @@ print_help (void)
           "the server);\n"
           "                        default: DMNBD_SOCKET of the environment\n"
           "  -d, --dir DIR         the volume's folder (meta= of the server)\n"
-          "  --json                print JSON\n"
+          "  --json                print JSON: what was asked for, or an "
+          "object with \"error\"\n"
           "  --help                this, or of a verb: 'dmnbd VERB --help'\n"
           "  --version             the version\n"
           "\nexit status: 0 done, 1 failed, 2 wrong usage, 3 done but the "
@@ -391,69 +362,89 @@ keep_streams_apart (void)
   return true;
 }
 
-bool
-ctl_flush (void)
-{
-  static bool has_failed;
-
-  errno = 0;
-  if (!has_failed && (fflush (stdout) == EOF || ferror (stdout))) {
-    has_failed = true;
-    /* A reader that has gone has seen enough. */
-    if (errno != EPIPE)
-      (void) ctl_error ("the output cannot be written: %s",
-                        errno != 0 ? strerror (errno) : "a part is lost");
-  }
-  return !has_failed;
-}
-
 /* Output that could not be written is no success: a full disk, a reader that
  * has gone.
  */
 static int
-close_stdout (int result)
+finish (const struct ctl *ctl, int result)
 {
+  if (!ctl_flush ())
+    return EXIT_FAILED;
+  if (ctl->is_json && (result == EXIT_FAILED || result == EXIT_USAGE))
+    ctl_print_failure (result);
   return ctl_flush () ? result : EXIT_FAILED;
+}
+
+/* What is wrong with the words before --json is for a program, too. */
+static bool
+wants_json (int argc, char **argv)
+{
+  int i;
+
+  for (i = 1; i < argc && strcmp (argv[i], "--") != 0; ++i)
+    if (strcmp (argv[i], "--json") == 0)
+      return true;
+  return false;
+}
+
+static int
+print_version (const struct ctl *ctl)
+{
+  json_t *version;
+  int r;
+
+  if (!ctl->is_json) {
+    printf ("dmnbd %s\n", PACKAGE_VERSION);
+    return EXIT_DONE;
+  }
+  version = json_pack ("{s:s}", "version", PACKAGE_VERSION);
+  r = ctl_print_json (version);
+  json_decref (version);
+  return r;
+}
+
+static int
+run (struct ctl *ctl, struct command_line *line)
+{
+  struct verb_values values = { { NULL } };
+  int r = read_command_line (ctl, line, &values);
+
+  if (r != EXIT_DONE)
+    return r;
+  if (ctl->socket == NULL && ctl->dir == NULL)
+    ctl->socket = getenv ("DMNBD_SOCKET");
+  if (ctl->socket != NULL && ctl->socket[0] == '\0')
+    ctl->socket = NULL;
+  if (line->wants_version)
+    return print_version (ctl);
+  if (line->wants_help) {
+    if (line->verb != NULL)
+      print_verb_help (line->verb);
+    else
+      print_help ();
+    return EXIT_DONE;
+  }
+  if (line->verb == NULL) {
+    (void) ctl_error ("what is to be done? give a verb");
+    return say_usage (NULL);
+  }
+  if (check_complete (line->verb, &values) == -1)
+    return say_usage (line->verb);
+  r = line->verb->run (ctl, line->verb, &values);
+  client_close (ctl);
+  return r;
 }
 
 int
 main (int argc, char *argv[])
 {
-  struct ctl ctl = { .socket = NULL };
+  struct ctl ctl = { .is_json = wants_json (argc, argv) };
   struct command_line line = { .argc = argc, .argv = argv, .at = 1 };
-  struct verb_values values = { { NULL } };
-  int r;
 
   if (!keep_streams_apart ())
     return EXIT_FAILED;
   (void) setlocale (LC_CTYPE, "");
   (void) signal (SIGPIPE, SIG_IGN);
   log_sink_set (print_message);
-  r = read_command_line (&ctl, &line, &values);
-  if (r != EXIT_DONE)
-    return r;
-  if (ctl.socket == NULL && ctl.dir == NULL)
-    ctl.socket = getenv ("DMNBD_SOCKET");
-  if (ctl.socket != NULL && ctl.socket[0] == '\0')
-    ctl.socket = NULL;
-  if (line.wants_version) {
-    printf ("dmnbd %s\n", PACKAGE_VERSION);
-    return close_stdout (EXIT_DONE);
-  }
-  if (line.wants_help) {
-    if (line.verb != NULL)
-      print_verb_help (line.verb);
-    else
-      print_help ();
-    return close_stdout (EXIT_DONE);
-  }
-  if (line.verb == NULL) {
-    (void) ctl_error ("what is to be done? give a verb");
-    return say_usage (NULL);
-  }
-  if (check_complete (line.verb, &values) == -1)
-    return say_usage (line.verb);
-  r = line.verb->run (&ctl, line.verb, &values);
-  client_close (&ctl);
-  return close_stdout (r);
+  return finish (&ctl, run (&ctl, &line));
 }

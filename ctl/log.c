@@ -37,9 +37,9 @@ log_open (const char *path, struct log *log)
                       "no log, or was cut short",
                       path);
   if (r == -EISDIR || r == -ENOTBLK)
-    return ctl_error ("%s: is neither a file nor a block device", path);
+    return ctl_errno (r, "%s: is neither a file nor a block device", path);
   if (r < 0)
-    return ctl_error ("%s: cannot be opened: %s", path, errno_text (r));
+    return ctl_errno (r, "%s: cannot be opened: %s", path, errno_text (r));
   r = dirty_log_disk_read_info (bdev, &log->info);
   if (r == 0 && log->info.regions != UINT64_MAX &&
       log->info.regions > log->info.room) {
@@ -59,7 +59,7 @@ log_open (const char *path, struct log *log)
   bdev_close (bdev);
   /* A damaged one has been told. */
   return r == -EINVAL ? EXIT_FAILED
-                      : ctl_error ("%s: %s", path, errno_text (r));
+                      : ctl_errno (r, "%s: %s", path, errno_text (r));
 }
 
 int
@@ -86,7 +86,7 @@ run_log_info (struct ctl *ctl, const struct verb *verb,
                               (json_int_t) log.info.room, "dirty",
                               (json_int_t) dirty);
 
-    ctl_print_json (info);
+    r = ctl_print_json (info);
     json_decref (info);
   }
   else {
@@ -97,7 +97,7 @@ run_log_info (struct ctl *ctl, const struct verb *verb,
     printf ("dirty      %" PRIu64 "\n", dirty);
   }
   dirty_log_destroy (log.log);
-  return EXIT_DONE;
+  return r;
 }
 
 /* Runs of regions that are dirty. */
@@ -108,27 +108,25 @@ run_log_dump (struct ctl *ctl, const struct verb *verb,
   const char *path = verb_value (verb, values, "FILE");
   struct log log;
   uint64_t region = 0, regions;
-  bool is_first = true;
+  struct ctl_list list;
   int r = log_open (path, &log);
 
   if (r != EXIT_DONE)
     return r;
   regions = dirty_log_region_count (log.log);
-  printf ("%s", ctl->is_json ? "[" : "# first dirty region, count\n");
-  while (dirty_log_next_dirty (log.log, &region)) {
+  r = ctl_list_begin (&list, ctl, "# first dirty region, count");
+  while (r == EXIT_DONE && dirty_log_next_dirty (log.log, &region)) {
     uint64_t first = region;
 
     while (region < regions && dirty_log_is_dirty (log.log, region))
       region++;
-    if (ctl->is_json)
-      printf ("%s\n  {\"first\": %" PRIu64 ", \"count\": %" PRIu64 "}",
-              is_first ? "" : ",", first, region - first);
-    else
-      printf ("%" PRIu64 " %" PRIu64 "\n", first, region - first);
-    is_first = false;
+    fprintf (ctl_list_item (&list),
+             list.is_json ? "{\"first\": %" PRIu64 ", \"count\": %" PRIu64 "}"
+                          : "%" PRIu64 " %" PRIu64 "\n",
+             first, region - first);
   }
-  if (ctl->is_json)
-    printf ("\n]\n");
+  if (r == EXIT_DONE)
+    r = ctl_list_end (&list, r);
   dirty_log_destroy (log.log);
-  return EXIT_DONE;
+  return r;
 }

@@ -22,7 +22,8 @@
 static int
 say_file_error (const char *path, const char *what)
 {
-  return ctl_error ("%s: cannot be %s: %s", path, what, strerror (errno));
+  return ctl_errno (-errno, "%s: cannot be %s: %s", path, what,
+                    strerror (errno));
 }
 
 /* Write TEXT to the descriptor FD, and close it. */
@@ -98,8 +99,11 @@ run_metrics (struct ctl *ctl, const struct verb *verb,
 
   if (result == NULL)
     return EXIT_FAILED;
-  if (file != NULL)
+  if (file != NULL) {
     r = replace_file (file, get_text (result, "text"));
+    if (r == EXIT_DONE && ctl->is_json)
+      r = ctl_print_changed (ctl, true, "%s: has been replaced", file);
+  }
   else if (ctl->is_json)
     ctl_print_json (result);
   else

@@ -155,14 +155,15 @@ offline_status (const char *dir)
   int r = meta_dir_look (dir, &d);
 
   if (r < 0) {
-    (void) ctl_error ("%s: cannot be opened: %s", dir, errno_text (r));
+    (void) ctl_errno (r, "%s: cannot be opened: %s", dir, errno_text (r));
     return NULL;
   }
   r = manifest_load (d, &m);
   if (r < 0) {
     if (r == -ENOENT)
       (void)
-        ctl_error ("%s: is not the folder of a volume: it has no " MANIFEST_FILE
+        ctl_errno (r,
+                   "%s: is not the folder of a volume: it has no " MANIFEST_FILE
                    ", which comes with the first client",
                    dir);
     else if (r == -ENOMEM)

@@ -193,11 +193,27 @@ get_status (struct ctl *ctl)
   return client_call (ctl, "status", NULL, CLIENT_LOOK_MS);
 }
 
+/* For programs: on one line if it IS_LINE, one of many. */
+static void
+print_status_json (const struct ctl *ctl, const json_t *status, bool is_line)
+{
+  json_t *value = ctl->wants_dm ? dm_status (status)
+                                : json_incref ((json_t *) status);
+
+  if (is_line) {
+    (void) json_dumpf (value, stdout, JSON_COMPACT);
+    printf ("\n");
+  }
+  else
+    (void) ctl_print_json (value);
+  json_decref (value);
+}
+
 static void
 print_status (const struct ctl *ctl, const json_t *status, bool is_line)
 {
   if (ctl->is_json)
-    ctl_print_json (status);
+    print_status_json (ctl, status, is_line);
   else if (ctl->wants_dm)
     dm_print_status (status);
   else if (is_line)
@@ -299,13 +315,19 @@ int
 run_table (struct ctl *ctl, const struct verb *verb,
            const struct verb_values *values)
 {
-  json_t *status = get_status (ctl);
+  json_t *status = get_status (ctl), *table;
 
   (void) verb;
   (void) values;
   if (status == NULL)
     return EXIT_FAILED;
-  dm_print_table (status);
+  if (ctl->is_json) {
+    table = dm_table (status);
+    (void) ctl_print_json (table);
+    json_decref (table);
+  }
+  else
+    dm_print_table (status);
   json_decref (status);
   return EXIT_DONE;
 }

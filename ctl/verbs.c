@@ -486,12 +486,12 @@ say_no_json (const struct verb *verb, const struct verb_arg *arg,
                     verb->name, text);
 }
 
-int
-run_call (struct ctl *ctl, const struct verb *verb,
-          const struct verb_values *values)
+/* Call the method of VERB.  NULL: it failed, which has been said. */
+static json_t *
+call (struct ctl *ctl, const struct verb *verb,
+      const struct verb_values *values)
 {
-  json_t *params = json_object (), *result;
-  char *message;
+  json_t *params = json_object ();
   unsigned i;
 
   for (i = 0; verb->args[i].name != NULL; ++i) {
@@ -501,31 +501,59 @@ run_call (struct ctl *ctl, const struct verb *verb,
         json_object_set_new (params, arg->param,
                              json_of (arg, values->text[i])) == -1) {
       json_decref (params);
-      return say_no_json (verb, arg, values->text[i]);
+      (void) say_no_json (verb, arg, values->text[i]);
+      return NULL;
     }
   }
-  result = client_call (ctl, verb->method, params, CLIENT_NO_LIMIT);
+  return client_call (ctl, verb->method, params, CLIENT_NO_LIMIT);
+}
+
+/* What the server tells people, which is no news to a program. */
+static void
+show_message (const json_t *result)
+{
+  char *message = show_plain (get_text (result, "message"));
+
+  if (message[0] != '\0')
+    printf ("%s\n", message);
+  free (message);
+}
+
+int
+run_call (struct ctl *ctl, const struct verb *verb,
+          const struct verb_values *values)
+{
+  json_t *result = call (ctl, verb, values);
+  int r = EXIT_DONE;
+
   if (result == NULL)
     return EXIT_FAILED;
   if (ctl->is_json)
-    ctl_print_json (result);
-  else {
-    message = show_plain (get_text (result, "message"));
-    if (message[0] != '\0')
-      printf ("%s\n", message);
-    free (message);
-  }
+    r = ctl_print_json (result);
+  else
+    show_message (result);
   json_decref (result);
-  return EXIT_DONE;
+  return r;
 }
 
 int
 run_rollback (struct ctl *ctl, const struct verb *verb,
               const struct verb_values *values)
 {
-  int r = run_call (ctl, verb, values);
+  json_t *result = call (ctl, verb, values);
+  int r = EXIT_DONE;
 
-  if (r == EXIT_DONE && verb_value (verb, values, "--wait") != NULL)
-    r = wait_until_idle (ctl);
+  if (result == NULL)
+    return EXIT_FAILED;
+  /* People read it while they wait; a program gets one answer. */
+  if (!ctl->is_json) {
+    show_message (result);
+    (void) fflush (stdout);
+  }
+  if (verb_value (verb, values, "--wait") != NULL)
+    r = wait_until_rolled_back (ctl);
+  if (ctl->is_json && r != EXIT_FAILED)
+    (void) ctl_print_json (result);
+  json_decref (result);
   return r;
 }

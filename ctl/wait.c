@@ -7,6 +7,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,16 +62,13 @@ is_in_sync (const json_t *status)
            : REACHED;
 }
 
-/* Nothing goes on in the background. */
+/* No snapshot is rolled back to, or being removed. */
 static enum progress
-is_idle (const json_t *status)
+is_rolled_back (const json_t *status)
 {
   const json_t *s;
   size_t i;
 
-  if (!is_state (status, "resync", "idle") ||
-      !is_state (status, "scrub", "idle"))
-    return WAITING;
   json_array_foreach (json_object_get (status, "snapshots"), i, s)
     if (strcmp (get_text (s, "state"), "merging") == 0 ||
         strcmp (get_text (s, "state"), "removing") == 0)
@@ -79,6 +77,16 @@ is_idle (const json_t *status)
              is_state (status, "volume", "failed")
            ? REACHED_DEGRADED
            : REACHED;
+}
+
+/* Nothing goes on in the background. */
+static enum progress
+is_idle (const json_t *status)
+{
+  return is_state (status, "resync", "idle") &&
+             is_state (status, "scrub", "idle")
+           ? is_rolled_back (status)
+           : WAITING;
 }
 
 static void
@@ -138,9 +146,12 @@ take_events (struct ctl *ctl, int timeout_ms)
   return r == 0;
 }
 
+/* Until it is so far; then *REACHED, unless it is NULL, is that status, whose
+ * reference is the caller's.
+ */
 static int
 wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
-          uint64_t deadline_ns)
+          uint64_t deadline_ns, json_t **reached)
 {
   bool is_terminal = isatty (STDERR_FILENO);
   enum progress progress = WAITING;
@@ -158,14 +169,16 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
       tell_why_nothing_goes_on (status, &told);
     if (is_terminal && progress == WAITING)
       show_progress (status);
+    if (reached != NULL && progress != WAITING)
+      *reached = json_incref (status);
     json_decref (status);
     if (progress != WAITING)
       break;
     if (now >= deadline_ns) {
       if (is_terminal)
         fprintf (stderr, "\n");
-      return ctl_error ("it is not so far yet, and the time is over; "
-                        "'dmnbd status' shows what goes on");
+      return ctl_errno (-ETIMEDOUT, "it is not so far yet, and the time is "
+                                    "over; 'dmnbd status' shows what goes on");
     }
     if (deadline_ns != UINT64_MAX &&
         (timeout_ms < 0 ||
@@ -188,14 +201,14 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
 static int
 subscribe_and_wait (struct ctl *ctl,
                     enum progress (*look) (const json_t *status),
-                    uint64_t deadline_ns)
+                    uint64_t deadline_ns, json_t **reached)
 {
   json_t *result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
 
   if (result == NULL)
     return EXIT_FAILED;
   json_decref (result);
-  return wait_for (ctl, look, deadline_ns);
+  return wait_for (ctl, look, deadline_ns, reached);
 }
 
 int
@@ -205,6 +218,8 @@ run_wait (struct ctl *ctl, const struct verb *verb,
   const char *what = verb_value (verb, values, "sync|idle");
   uint64_t seconds = verb_number (verb, values, "--timeout", UINT64_MAX);
   uint64_t deadline_ns = UINT64_MAX;
+  json_t *status = NULL;
+  int r;
 
   if (strcmp (what, "sync") != 0 && strcmp (what, "idle") != 0) {
     (void) ctl_error ("wait: '%s' is nothing to wait for; say sync or idle",
@@ -213,14 +228,18 @@ run_wait (struct ctl *ctl, const struct verb *verb,
   }
   if (seconds < UINT32_MAX)
     deadline_ns = clock_now_ns () + seconds * NS_PER_SECOND;
-  return subscribe_and_wait (ctl, what[0] == 's' ? is_in_sync : is_idle,
-                             deadline_ns);
+  r = subscribe_and_wait (ctl, what[0] == 's' ? is_in_sync : is_idle,
+                          deadline_ns, &status);
+  if (ctl->is_json && (r == EXIT_DONE || r == EXIT_DEGRADED))
+    (void) ctl_print_json (status);
+  json_decref (status);
+  return r;
 }
 
 int
-wait_until_idle (struct ctl *ctl)
+wait_until_rolled_back (struct ctl *ctl)
 {
-  return subscribe_and_wait (ctl, is_idle, UINT64_MAX);
+  return subscribe_and_wait (ctl, is_rolled_back, UINT64_MAX, NULL);
 }
 
 /*----- events ----------------------------------------------------------*/
