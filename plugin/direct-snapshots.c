@@ -182,6 +182,11 @@ run_copied (int read_err, unsigned write_err, void *context)
     cond_signal (&round->copied);
 }
 
+/* After an error at one store the others need the rest all the same: nobody
+ * would tell that they have not got it.
+ */
+#define COPY_FLAGS (1U << KCOPYD_SPARSE | 1U << KCOPYD_IGNORE_ERROR)
+
 /* Start the copies of RUN, whose parts have just been advanced past it. */
 static int
 start_run (const struct run *run, struct job *job, bool is_only)
@@ -206,11 +211,11 @@ start_run (const struct run *run, struct job *job, bool is_only)
   mutex_unlock (&round->lock);
   /* With nothing else to do but wait, this thread copies. */
   r = is_only ? kcopyd_copy_here (round->direct->kcopyd, &from, count, to,
-                                  1U << KCOPYD_SPARSE, run_copied, job)
+                                  COPY_FLAGS, run_copied, job)
               : -EAGAIN;
   if (r == -EAGAIN)
-    r = kcopyd_copy (round->direct->kcopyd, &from, count, to,
-                     1U << KCOPYD_SPARSE, run_copied, job);
+    r = kcopyd_copy (round->direct->kcopyd, &from, count, to, COPY_FLAGS,
+                     run_copied, job);
   if (r < 0) {
     mutex_lock (&round->lock);
     round->jobs_left--;

@@ -33,7 +33,9 @@ struct rig {
   struct origin *origin;
   struct direct_snapshots *direct;
   struct kcopyd_client *kcopyd;
-  bool is_merging; /* number 0 is */
+  bool is_merging;          /* number 0 is */
+  sector_t sub_job_sectors; /* a copy is done in such parts, one by one; 0: at
+                             * once */
   unsigned count;
   struct rig_snapshot snapshots[MAX_SNAPSHOTS];
 };
@@ -75,13 +77,19 @@ rig_add (struct rig *rig, sector_t chunk_sectors, sector_t cow_sectors)
 static void
 rig_open (struct rig *rig)
 {
+  const struct kcopyd_options options = {
+    .struct_size = sizeof options,
+    .num_pages = KCOPYD_PAGES,
+    .sub_job_sectors = rig->sub_job_sectors,
+    .sub_jobs = rig->sub_job_sectors > 0 ? 1 : 0,
+  };
   unsigned i;
 
   rig->bdev = fault_bdev_open (rig->disk, 0);
   bdev_target_init (&rig->lower, rig->bdev);
   ck_assert_int_eq (origin_create (&rig->lower.target, &rig->origin), 0);
   ck_assert_int_eq (direct_snapshots_create (&rig->direct), 0);
-  ck_assert_int_eq (kcopyd_client_create (KCOPYD_PAGES, &rig->kcopyd), 0);
+  ck_assert_int_eq (kcopyd_client_create_options (&options, &rig->kcopyd), 0);
   for (i = 0; i < rig->count; ++i) {
     struct rig_snapshot *rs = &rig->snapshots[i];
     struct snapshot_params params = {
@@ -357,6 +365,28 @@ START_TEST (the_one_that_failed_is_given_up)
     ck_assert (snapshot_is_valid (rig.snapshots[i].snapshot) == (i != 1));
   assert_target_pattern (target_of (&rig, 0), 5, 16, 8);
   assert_target_pattern (target_of (&rig, 0), BASE_SEED, 24, 100);
+  assert_frozen (target_of (&rig, 2));
+  rig_close (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A copy of several parts goes on for the others when one has failed. */
+START_TEST (the_others_get_the_rest_of_a_copy)
+{
+  struct rig rig;
+  unsigned i;
+
+  rig_create (&rig);
+  rig.sub_job_sectors = 8;
+  for (i = 0; i < 3; ++i)
+    (void) rig_add (&rig, 8, 0);
+  rig_open (&rig);
+  fault_bdev_fail_range (rig.snapshots[1].disk, FAULT_WRITE, 16, 8);
+  ck_assert_int_eq (write_pattern (origin_of (&rig), 2, 0, 40), 0);
+  for (i = 0; i < 3; ++i)
+    ck_assert (snapshot_is_valid (rig.snapshots[i].snapshot) == (i != 1));
+  assert_frozen (target_of (&rig, 0));
   assert_frozen (target_of (&rig, 2));
   rig_close (&rig);
   rig_destroy (&rig);
@@ -708,6 +738,7 @@ main (void)
     a_store_that_fails_is_given_up,
     a_store_that_is_full_is_given_up,
     the_one_that_failed_is_given_up,
+    the_others_get_the_rest_of_a_copy,
     what_cannot_be_recorded_stops_the_write,
     an_origin_that_cannot_be_read_loses_them,
     there_is_an_end_to_their_number,
