@@ -330,6 +330,22 @@ table_devices_open (const struct volume_spec *spec,
 
 /*----- starting and stopping -------------------------------------------*/
 
+/* That a snapshot is lost, too, before the origin is overwritten without regard
+ * to it: after a power failure it must not be valid again.
+ */
+static int
+settle_mark (struct table_device *d)
+{
+  char quote[LOG_QUOTE_BYTES];
+  int r = bdev_flush (d->cow);
+
+  if (r < 0)
+    log_error ("the COW store (%s), which is marked invalid, cannot be "
+               "flushed: %s",
+               log_quote (d->line->cow, quote), errno_text (r));
+  return r;
+}
+
 /* Make durable what was found: who wrote it may have been killed.  A record
  * of a chunk, before that may be overwritten in the origin, or written to in
  * the store with FUA; and what a snapshot shows of the origin, which may be
@@ -340,6 +356,8 @@ settle (struct table_device *d)
 {
   int r;
 
+  if (d->is_invalid)
+    return settle_mark (d);
   if (d->device.is_read_only)
     return 0;
   r = bdev_flush (d->origin->bdev);

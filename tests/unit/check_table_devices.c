@@ -186,16 +186,17 @@ START_TEST (who_may_not_write_starts_nothing)
 }
 END_TEST
 
-/* The origin cannot be made durable, from now on. */
-static atomic_bool origin_is_lost;
+/* The file of that name cannot be made durable; NULL: each can. */
+static _Atomic (const char *) lost_file;
 
 int
 fdatasync (int fd)
 {
-  struct stat origin, file;
+  const char *name = atomic_load (&lost_file);
+  struct stat lost, file;
 
-  if (atomic_load (&origin_is_lost) && stat ("o", &origin) == 0 &&
-      fstat (fd, &file) == 0 && file.st_ino == origin.st_ino) {
+  if (name != NULL && stat (name, &lost) == 0 && fstat (fd, &file) == 0 &&
+      file.st_ino == lost.st_ino) {
     errno = EIO;
     return -1;
   }
@@ -220,14 +221,51 @@ START_TEST (an_origin_is_flushed_for_its_snapshots)
   for (i = 0; i < ARRAY_COUNT (tables); ++i) {
     make_file ("a", 0);
     serve (&rig, tables[i]);
-    atomic_store (&origin_is_lost, true);
+    atomic_store (&lost_file, "o");
     ck_assert_int_eq (table_device_open (rig.devices, i < 2 ? "" : "a", true,
                                          &d),
                       -EIO);
     assert_said ("the origin (o) cannot be flushed");
-    atomic_store (&origin_is_lost, false);
+    atomic_store (&lost_file, NULL);
     serve_end (&rig);
   }
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* A mark that a killed server has left may be in the kernel's memory only.  The
+ * origin may not be written before it is durable: else a power failure would
+ * make the snapshot valid again, without what has been overwritten.
+ */
+START_TEST (that_a_snapshot_is_lost_is_made_durable)
+{
+  static const char table[] = "o: 0 256 snapshot-origin o; "
+                              "a: 0 256 snapshot o a P 8; "
+                              "b: 0 256 snapshot o b P 8";
+  static const char invalid[4];
+  struct volume_device *d;
+  struct rig rig;
+  int fd;
+
+  rig_create (&rig);
+  serve (&rig, table);
+  serve_end (&rig);
+  fd = open ("a", O_WRONLY | O_CLOEXEC);
+  ck_assert_int_eq (pwrite (fd, invalid, sizeof invalid, 4), sizeof invalid);
+  (void) close (fd);
+
+  serve (&rig, table);
+  atomic_store (&lost_file, "a");
+  ck_assert_int_eq (table_device_open (rig.devices, "o", true, &d), -EIO);
+  assert_said ("the COW store (a), which is marked invalid, cannot be flushed");
+  /* Who does not write to the origin does not need it. */
+  ck_assert_int_eq (write_pattern (open_device (&rig, "b"), 2, 0, 8), 0);
+  atomic_store (&lost_file, NULL);
+  serve_end (&rig);
+
+  serve (&rig, table);
+  ck_assert_int_eq (write_pattern (open_device (&rig, "o"), 2, 0, 8), 0);
+  serve_end (&rig);
   rig_destroy (&rig);
 }
 END_TEST
@@ -343,6 +381,7 @@ main (void)
     each_line_is_an_export,
     who_may_not_write_starts_nothing,
     an_origin_is_flushed_for_its_snapshots,
+    that_a_snapshot_is_lost_is_made_durable,
     a_merge_ends_by_itself,
     opening_fails_at_every_allocation,
     starting_fails_at_every_thread,
