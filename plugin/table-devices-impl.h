@@ -57,8 +57,13 @@ struct table_devices {
  */
 int table_store_check (struct table_device *d);
 
-/* Open the snapshot, unless it is invalid; a new store is made first. */
+/* Open the snapshot, unless it is invalid; a new store is made first, after the
+ * origin was flushed: what it freezes must be durable.
+ */
 int table_store_open (struct table_device *d);
+
+/* Flush the origin; what is wrong has been said. */
+int table_origin_flush (struct table_device *d);
 
 /*----- merging: table-merge.c ------------------------------------------*/
 

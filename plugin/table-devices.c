@@ -360,12 +360,9 @@ settle (struct table_device *d)
     return settle_mark (d);
   if (d->device.is_read_only)
     return 0;
-  r = bdev_flush (d->origin->bdev);
-  if (r < 0) {
-    log_error ("the origin (%s) cannot be flushed: %s", d->line->origin,
-               errno_text (r));
+  r = table_origin_flush (d);
+  if (r < 0)
     return r;
-  }
   return d->snapshot != NULL ? snapshot_settle (d->snapshot) : 0;
 }
 

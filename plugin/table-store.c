@@ -213,6 +213,32 @@ table_store_check (struct table_device *d)
 /*----- snapshots -------------------------------------------------------*/
 
 int
+table_origin_flush (struct table_device *d)
+{
+  int r = bdev_flush (d->origin->bdev);
+
+  if (r < 0)
+    log_error ("the origin (%s) cannot be flushed: %s", d->line->origin,
+               errno_text (r));
+  return r;
+}
+
+static int
+make_store (struct table_device *d)
+{
+  char quote[LOG_QUOTE_BYTES];
+  int r = table_origin_flush (d);
+
+  if (r < 0)
+    return r;
+  r = exception_store_format (d->cow, d->chunk_sectors);
+  if (r < 0)
+    log_error ("table=: a store cannot be made on %s: %s",
+               log_quote (d->line->cow, quote), errno_text (r));
+  return r;
+}
+
+int
 table_store_open (struct table_device *d)
 {
   char quote[LOG_QUOTE_BYTES];
@@ -231,12 +257,9 @@ table_store_open (struct table_device *d)
   if (d->is_invalid)
     return 0;
   if (d->is_new) {
-    r = exception_store_format (d->cow, d->chunk_sectors);
-    if (r < 0) {
-      log_error ("table=: a store cannot be made on %s: %s", quote,
-                 errno_text (r));
+    r = make_store (d);
+    if (r < 0)
       return r;
-    }
   }
   r = snapshot_open (&params, &d->snapshot);
   if (r < 0)

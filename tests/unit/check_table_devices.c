@@ -233,6 +233,37 @@ START_TEST (an_origin_is_flushed_for_its_snapshots)
 }
 END_TEST
 
+/* A snapshot is of what is durable, though none who opens it may write. */
+START_TEST (an_origin_is_flushed_before_a_store_is_made)
+{
+  struct table_devices *devices;
+  unsigned char header[8];
+  struct rig rig;
+  int fd;
+
+  rig_create (&rig);
+  set_table (&rig, "0 256 snapshot o a P 8");
+  atomic_store (&lost_file, "o");
+  ck_assert_int_eq (table_devices_open (&rig.spec, &devices), -EIO);
+  assert_said ("the origin (o) cannot be flushed");
+  atomic_store (&lost_file, NULL);
+  fd = open ("a", O_RDONLY | O_CLOEXEC);
+  ck_assert_int_eq (read (fd, header, sizeof header), sizeof header);
+  (void) close (fd);
+  ck_assert_int_eq (header[0], 0);
+  volume_spec_free (&rig.spec);
+
+  /* One that is there has been made so. */
+  serve (&rig, "0 256 snapshot o a P 8");
+  serve_end (&rig);
+  atomic_store (&lost_file, "o");
+  serve (&rig, "0 256 snapshot o a P 8");
+  serve_end (&rig);
+  atomic_store (&lost_file, NULL);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* A mark that a killed server has left may be in the kernel's memory only.  The
  * origin may not be written before it is durable: else a power failure would
  * make the snapshot valid again, without what has been overwritten.
@@ -381,6 +412,7 @@ main (void)
     each_line_is_an_export,
     who_may_not_write_starts_nothing,
     an_origin_is_flushed_for_its_snapshots,
+    an_origin_is_flushed_before_a_store_is_made,
     that_a_snapshot_is_lost_is_made_durable,
     a_merge_ends_by_itself,
     opening_fails_at_every_allocation,
