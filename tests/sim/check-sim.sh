@@ -33,7 +33,8 @@ if [[ ${DM_STRESS-short} = long ]]; then
   stories=('')
 else
   : "${DM_SIM_SEEDS:=2000}" "${DM_SIM_TELLS:=1}" "${DM_SIM_BASE:=0}"
-  stories=(first-write creation last-record snapshot-is-discarded)
+  stories=(first-write creation last-record snapshot-is-discarded
+    table-first-write-with-two table-loss table-merge-is)
 fi
 
 while read -r seed steps _; do

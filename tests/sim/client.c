@@ -88,7 +88,7 @@ client_request (struct client_world *w, void *handle, struct model_op *op)
 static void
 choose_range (const struct client_world *w, struct model_op *op)
 {
-  unsigned units = w->units;
+  unsigned all = model_units (op->device), units = all;
 
   if (w->hot_units > 0 && w->hot_units < units && !sim_one_in (4))
     units = w->hot_units;
@@ -98,7 +98,7 @@ choose_range (const struct client_world *w, struct model_op *op)
     return;
   /* Whole sectors. */
   op->unit &= ~1U;
-  op->count = MIN_OF ((op->count + 1) & ~1U, w->units - op->unit);
+  op->count = MIN_OF ((op->count + 1) & ~1U, all - op->unit);
 }
 
 static void
@@ -111,7 +111,7 @@ choose_request (const struct client_world *w, struct model_op *op)
     return;
   }
   choose_range (w, op);
-  if (sim_one_in (w->read_one_in)) {
+  if (sim_one_in (w->read_one_in) || w->is_read_only) {
     op->kind = MODEL_READ;
     return;
   }
@@ -127,8 +127,8 @@ client_open (struct client_world *w, const struct model_device *device)
   void *handle;
 
   sim_nbdkit_set_export (model_name (device));
-  handle = w->plugin->open (0);
-  w->has_started |= handle != NULL && !w->has_ended;
+  handle = w->plugin->open (w->is_read_only);
+  w->has_started |= handle != NULL && !w->has_ended && !w->is_read_only;
   return handle;
 }
 
@@ -180,11 +180,12 @@ client_read_all (struct client_world *w, struct model_device *device)
 {
   void *handle = client_open (w, device);
   struct model_op op = { .device = device, .kind = MODEL_READ };
+  unsigned units = model_units (device);
 
   if (handle == NULL)
     return;
-  for (op.unit = 0; op.unit < w->units && !w->has_ended; op.unit += op.count) {
-    op.count = MIN_OF (64U, w->units - op.unit);
+  for (op.unit = 0; op.unit < units && !w->has_ended; op.unit += op.count) {
+    op.count = MIN_OF (64U, units - op.unit);
     client_request (w, handle, &op);
   }
   client_close (w, handle);

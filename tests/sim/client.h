@@ -26,6 +26,7 @@ struct client_world {
   unsigned fua_one_in;
   unsigned unaligned_one_in;
   unsigned hot_units; /* most requests go to the first so many; 0: none */
+  bool is_read_only;  /* none may write, as with nbdkit -r */
   bool has_started;   /* some client may write */
   bool has_ended;     /* the machine has crashed: no reply counts */
 

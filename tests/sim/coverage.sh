@@ -25,7 +25,7 @@ fi
 
 # The targets, the volume, what they remember, and what they are made of.
 wanted='^plugin/(mirror|snapshot|origin|exception|dirty-log|region-hash|volume)'
-wanted+='|^plugin/(manifest|meta-dir|leg-file|target)'
+wanted+='|^plugin/(manifest|meta-dir|leg-file|target|merge|direct|table-(d|m|s))'
 wanted+='|^lib/(kcopyd|dm-io|io-threads|page-pool|range-lock|group-sync|block)'
 
 mkdir -p "$build"

@@ -38,14 +38,48 @@ repair_sector (struct sim_disk *disk, sector_t sector)
     f->bad_count = sector - f->bad_sector;
 }
 
+/* The call that fails, of all disks. */
+static struct {
+  unsigned calls; /* so far */
+  unsigned number;
+  bool is_for_ever;
+} failing;
+
+unsigned
+sim_disks_fail_call (unsigned call, bool is_for_ever)
+{
+  unsigned calls = failing.calls;
+
+  failing.calls = 0;
+  failing.number = call;
+  failing.is_for_ever = is_for_ever;
+  return calls;
+}
+
+static bool
+is_failing_call (struct sim_disk *disk, enum sim_op op)
+{
+  struct sim_fault *fault = &disk->faults.ops[op];
+
+  if (++failing.calls != failing.number)
+    return false;
+  if (failing.is_for_ever) {
+    fault->after = 0;
+    fault->count = SIM_FOR_EVER;
+  }
+  return true;
+}
+
 static int
-choose_error (const struct sim_disk *disk, struct request *rq)
+choose_error (struct sim_disk *disk, struct request *rq)
 {
   const struct sim_disk_faults *f = &disk->faults;
   const struct sim_fault *fault = &f->ops[rq->op];
   unsigned n = disk->calls[rq->op];
   sector_t i;
 
+  if (is_failing_call (disk, rq->op))
+    return -EIO;
   if (disk->is_gone)
     return -ENXIO;
   if (sim_one_in (fault->one_in) ||

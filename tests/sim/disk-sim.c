@@ -231,6 +231,7 @@ disk_identity (void *handle, struct bdev_identity *identity)
 #define BEGIN_SLOTS .begin = disk_begin, .end = disk_end
 
 static const struct bdev_ops read_only_ops = { COMMON_SLOTS,
+                                               .flush = disk_flush,
                                                .extent = disk_extent };
 static const struct bdev_ops bare_ops = { COMMON_SLOTS, WRITE_SLOTS };
 static const struct bdev_ops plain_ops = { COMMON_SLOTS, WRITE_SLOTS,

@@ -49,6 +49,12 @@ struct sim_disk_faults {
   sector_t space; /* sectors that can be allocated; 0: all */
 };
 
+/* Of all calls of all disks that are to come number CALL fails, counted from 1;
+ * and, if IS_FOR_EVER, all later ones of its kind and disk; 0: none does.
+ * Returns how many calls there were since this was said last.
+ */
+unsigned sim_disks_fail_call (unsigned call, bool is_for_ever);
+
 /* How a disk can be used.  All zero: it has every slot, none in flight. */
 struct sim_disk_kind {
   bool can_begin; /* has begin and end */

@@ -27,6 +27,7 @@
 #include "model.h"
 #include "options.h"
 #include "sim.h"
+#include "table-world.h"
 #include "world.h"
 
 #define MAX_STORIES 200
@@ -39,6 +40,7 @@ struct counters {
   struct world_counters life;
   struct sim_disk_counters disk;
   struct model_counters model;
+  struct table_counters tables;
   uint64_t files_failed;
   uint64_t seed; /* at which it is, and the story */
   uint64_t story;
@@ -48,12 +50,13 @@ struct counters {
 static void
 run_seeds (unsigned job, struct counters *counters)
 {
-  uint64_t i;
+  uint64_t stride = (uint64_t) options.jobs * options.every, i;
 
   /* Whole lines, so that those of several jobs do not mix. */
   if (options.has_hashes)
     (void) setvbuf (stdout, NULL, _IOLBF, 0);
-  for (i = job; i < options.to - options.from; i += options.jobs) {
+  for (i = (uint64_t) job * options.every; i < options.to - options.from;
+       i += stride) {
     uint64_t seed = options.from + i;
     uint64_t hash;
 
@@ -67,6 +70,7 @@ run_seeds (unsigned job, struct counters *counters)
   counters->life = world_counters;
   counters->disk = sim_disk_counters;
   counters->model = model_counters;
+  counters->tables = table_counters;
   counters->files_failed = sim_files_failed;
 }
 
@@ -145,6 +149,12 @@ print_counters (const struct counters *c, double seconds)
           c->life.snapshots_discarded, c->life.snapshots_live,
           c->life.removed_live, c->life.renamed_live, c->life.rolled_back,
           c->life.rolled_back_to_older);
+  printf ("tables: seeds %" PRIu64 ", lives %" PRIu64 ", snapshots %" PRIu64
+          ", lost %" PRIu64 ", merges begun %" PRIu64 ", ended %" PRIu64
+          ", in lives %" PRIu64 ", origins checked %" PRIu64 "\n",
+          c->tables.seeds, c->tables.lives, c->tables.snapshots, c->tables.lost,
+          c->tables.merges, c->tables.merged, c->tables.merges_gone_on,
+          c->tables.disks_checked);
   printf ("diffs %" PRIu64 ": units the same %" PRIu64 ", different %" PRIu64
           "\n",
           c->model.diffs, c->model.units_same, c->model.units_different);

@@ -20,10 +20,14 @@
 #include "leg-admin.h"
 #include "sim.h"
 #include "story.h"
+#include "table-story.h"
 #include "world.h"
 
-/* States of one event that are gone through. */
+/* States of one event that are gone through.  Several stores have much that is
+ * not durable, and does not matter: of tables there are fewer.
+ */
 #define MAX_STATES 256
+#define MAX_TABLE_STATES 32
 
 /*----- telling a story -------------------------------------------------*/
 
@@ -291,20 +295,32 @@ tell (const struct story *story, uint64_t seed, unsigned event,
 
 /*----- all of them -----------------------------------------------------*/
 
+/* Story number INDEX: those of tables are behind the others. */
 static unsigned
-enumerate (const struct story *story, uint64_t seed, enum sim_crash how,
-           bool is_traced, unsigned *events)
+tell_any (unsigned index, uint64_t seed, unsigned event, enum calamity how,
+          bool is_traced)
 {
-  unsigned count = tell (story, seed, 0, how, is_traced), event, states = 0;
+  if (index >= story_count)
+    return table_tell (index - story_count, seed, event, how, is_traced);
+  return tell (&stories[index], seed, event,
+               how == CALAMITY_KILL ? SIM_KILLED : SIM_POWER_FAILS, is_traced);
+}
+
+static unsigned
+enumerate (unsigned index, uint64_t seed, enum calamity how, bool is_traced,
+           unsigned *events)
+{
+  unsigned count = tell_any (index, seed, 0, how, is_traced), event;
+  unsigned states = 0;
 
   *events += count;
   for (event = 1; event <= count; ++event) {
-    sim_choose_begin (MAX_STATES);
+    sim_choose_begin (index < story_count ? MAX_STATES : MAX_TABLE_STATES);
     do {
       if (is_traced)
-        printf ("%s, seed %u, event %u, state %u\n", story->name,
+        printf ("%s, seed %u, event %u, state %u\n", enum_name (index),
                 (unsigned) seed, event, states);
-      (void) tell (story, seed, event, how, is_traced);
+      (void) tell_any (index, seed, event, how, is_traced);
       states++;
     } while (sim_choose_next ());
     sim_choose_end ();
@@ -315,26 +331,28 @@ enumerate (const struct story *story, uint64_t seed, enum sim_crash how,
 unsigned
 enum_count (void)
 {
-  return story_count;
+  return story_count + table_story_count;
 }
 
 const char *
 enum_name (unsigned story)
 {
-  return stories[story].name;
+  return story < story_count ? stories[story].name
+                             : table_stories[story - story_count].name;
 }
 
 void
 enum_run (unsigned story, uint64_t seed, bool is_traced,
           struct enum_counters *counters)
 {
-  const struct story *s = &stories[story];
+  enum calamity last = story < story_count ? CALAMITY_KILL : CALAMITY_CALLS;
+  enum calamity how;
   static char replay[80];
   unsigned events = 0;
 
-  snprintf (replay, sizeof replay, " --enumerate=%s", s->name);
+  snprintf (replay, sizeof replay, " --enumerate=%s", enum_name (story));
   sim_set_replay (replay);
-  counters->states += enumerate (s, seed, SIM_POWER_FAILS, is_traced, &events);
-  counters->states += enumerate (s, seed, SIM_KILLED, is_traced, &events);
+  for (how = CALAMITY_POWER; how <= last; ++how)
+    counters->states += enumerate (story, seed, how, is_traced, &events);
   counters->events += events;
 }

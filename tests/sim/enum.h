@@ -8,7 +8,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How many stories there are, and their names. */
+/* What happens at an event of a story. */
+enum calamity {
+  CALAMITY_POWER, /* it fails */
+  CALAMITY_KILL,  /* of the program */
+  /* Stories of tables only: not an event, but a call of a disk. */
+  CALAMITY_CALL,  /* it fails */
+  CALAMITY_CALLS, /* it fails, as do all later ones of that kind and disk */
+};
+
+/* How many stories there are, and their names: of volumes, and of tables. */
 unsigned enum_count (void);
 const char *enum_name (unsigned story);
 

@@ -11,132 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "leg-admin.h"
 #include "bits.h"
 #include "file-sim.h"
+#include "leg-admin.h"
+#include "life-impl.h"
 #include "life.h"
 #include "log-sink.h"
 #include "manifest.h"
 #include "sim.h"
+#include "table-life.h"
 #include "volume-admin.h"
 #include "world.h"
 
-#define MAX_CLIENTS 4
 #define WANTED_SNAPSHOTS 4
 #define MAX_DEEDS 60 /* of the administrator, in a life */
 #define MAX_RESTLESS_LIVES 14
-
-/*----- faults ----------------------------------------------------------*/
-
-static void
-choose_fault (struct sim_fault *fault)
-{
-  switch (sim_below (3)) {
-  case 0:
-    fault->one_in = 2U << sim_below (6);
-    break;
-  case 1:
-    fault->after = sim_below (1U << sim_below (8));
-    fault->count = 1 + sim_below (4);
-    break;
-  case 2:
-    fault->after = sim_below (1U << sim_below (8));
-    fault->count = SIM_FOR_EVER;
-    break;
-  }
-}
-
-static void
-choose_faults (struct sim_disk_faults *faults, sector_t sectors)
-{
-  switch (sim_below (6)) {
-  case 0:
-    faults->gone_after = 1 + sim_below (1U << sim_below (8));
-    break;
-  case 1:
-    faults->bad_sector = sim_below ((unsigned) sectors + 1);
-    faults->bad_count = 1 + sim_below (16);
-    break;
-  case 2:
-    faults->space = 1 + sim_below ((unsigned) sectors + 1);
-    break;
-  default:
-    choose_fault (&faults->ops[sim_below (SIM_OPS)]);
-    if (sim_one_in (3))
-      choose_fault (&faults->ops[sim_below (SIM_OPS)]);
-  }
-}
-
-static bool
-is_store (const struct sim_disk *disk)
-{
-  return strstr (sim_disk_name (disk), ".cow") != NULL ||
-         strcmp (sim_disk_name (disk), SIM_UNNAMED) == 0;
-}
-
-static void
-set_up_disk (struct sim_disk *disk)
-{
-  struct sim_disk_faults faults = { .slow = 0 };
-  struct sim_disk_kind kind = plan.kind;
-  bool may_fail = is_store (disk) ? now.stores_may_fail : now.legs_may_fail;
-
-  if (now.doomed[0] != '\0' && !is_store (disk)) {
-    if (strcmp (sim_disk_name (disk), now.doomed) == 0) {
-      faults.ops[SIM_WRITE].after = sim_below (1U << sim_below (6));
-      faults.ops[SIM_WRITE].count = SIM_FOR_EVER;
-    }
-    else if (sim_one_in (2))
-      faults.slow = 1U << sim_below (6);
-  }
-  else if (may_fail && !sim_one_in (3))
-    choose_faults (&faults, sim_disk_sectors (disk));
-  if (plan.slow > 0 && sim_one_in (2))
-    faults.slow = plan.slow;
-  if (plan.slow > 0 && sim_one_in (4))
-    faults.stall_one_in = 50;
-  sim_disk_set_faults (disk, &faults);
-  kind.no_fast = plan.some_not_fast && sim_one_in (2);
-  sim_disk_set_kind (disk, &kind);
-}
-
-/* The leg that the others are filled from, mostly. */
-static void
-doom_leg (void)
-{
-  const char *name = strrchr (now.primary, '/');
-
-  if (name == NULL || sim_one_in (4))
-    snprintf (now.doomed, sizeof now.doomed, "leg%u",
-              sim_below (plan.leg_count));
-  else
-    snprintf (now.doomed, sizeof now.doomed, "%s", name + 1);
-}
-
-static void
-choose_life_faults (bool has_faults)
-{
-  now.legs_may_fail = now.stores_may_fail = now.has_faults = false;
-  now.doomed[0] = '\0';
-  if (has_faults) {
-    /* One leg, from some write on, while the others are being filled. */
-    if (sim_one_in (4))
-      doom_leg ();
-    now.legs_may_fail = sim_one_in (2);
-    now.stores_may_fail = sim_one_in (2);
-    if (plan.is_transient) {
-      /* It is not remembered which leg has failed: nothing is promised. */
-      now.doomed[0] = '\0';
-      now.legs_may_fail = false;
-      now.stores_may_fail = true;
-    }
-    now.has_faults = true;
-    now.had_faults = true;
-  }
-  sim_files_each_disk (set_up_disk);
-  sim_set_thread_errors (has_faults && sim_one_in (5) ? 4 : 0);
-  sim_files_set_faults (has_faults && sim_one_in (3) ? 1U << sim_below (7) : 0);
-}
 
 /*----- between lives ---------------------------------------------------*/
 
@@ -285,29 +174,11 @@ static void
 run_clients (unsigned requests)
 {
   struct fiber *admin = NULL;
-  struct client clients[MAX_CLIENTS];
-  unsigned count = 1 + sim_below (MAX_CLIENTS), i;
+  struct client clients[LIFE_MAX_CLIENTS];
+  unsigned count = 1 + sim_below (LIFE_MAX_CLIENTS), i;
   struct client_world *w = &now.clients;
 
-  w->requests_left = requests;
-  w->longest = 1U << sim_below (8);
-  w->hot_units = sim_one_in (2) ? 1U << (2 + sim_below (6)) : 0;
-  if (plan.is_deep) {
-    w->longest = 64U << sim_below (3);
-    w->hot_units = 0;
-  }
-  w->flush_one_in = 2U << sim_below (4);
-  w->read_one_in = 2 + sim_below (3);
-  w->zero_one_in = 2 + sim_below (10);
-  w->fua_one_in = 2U << sim_below (4);
-  w->unaligned_one_in = sim_one_in (2) ? 3 : 0;
-  if (plan.is_restless)
-    w->fua_one_in = 1 + sim_below (3);
-  if (now.doomed[0] != '\0') {
-    w->requests_left *= 3;
-    w->read_one_in = 1 + sim_below (2);
-    w->longest = MIN_OF (w->longest, 16);
-  }
+  life_choose_load (requests);
   for (i = 0; i < count; ++i) {
     clients[i] = (struct client){ .world = w, .device = choose_device () };
     client_start (&clients[i]);
@@ -370,18 +241,6 @@ serve (unsigned requests, bool is_last)
     world_spoil_and_scrub ();
 }
 
-/* When the machine crashes: soon, or later, or not. */
-static void
-choose_crash (bool is_last)
-{
-  if (is_last || sim_one_in (plan.is_restless ? 10 : 4))
-    return;
-  now.crash = sim_one_in (plan.is_restless ? 2 : 3) ? SIM_KILLED
-                                                    : SIM_POWER_FAILS;
-  sim_at_point (sim_points () + 1 + sim_below (32U << sim_below (8)),
-                world_crash);
-}
-
 /* LEFT: the manifest of the last life, or NULL. */
 static void
 live (const struct manifest *left, unsigned requests, bool is_last)
@@ -390,8 +249,8 @@ live (const struct manifest *left, unsigned requests, bool is_last)
   if (left != NULL && !is_last && plan.leg_count > 1 && sim_one_in (4))
     world_hide_leg (sim_below (plan.leg_count), left);
   configure_volume ();
-  choose_life_faults (plan.has_faults && !is_last && !sim_one_in (4));
-  choose_crash (is_last);
+  life_choose_faults (plan.has_faults && !is_last && !sim_one_in (4));
+  life_choose_crash (is_last);
   if (world_open ())
     serve (requests, is_last);
   world_unload ();
@@ -412,18 +271,6 @@ visit_grave (bool is_last)
 }
 
 /*----- a seed ----------------------------------------------------------*/
-
-static void
-choose_policy (void)
-{
-  struct sim_policy policy = { .max_points = 5000000 };
-
-  policy.switch_one_in = 1U << sim_below (6);
-  policy.by_priority = sim_one_in (3);
-  policy.priority_one_in = 4U << sim_below (6);
-  policy.spurious_one_in = sim_one_in (2) ? 20 : 0;
-  sim_set_policy (&policy);
-}
 
 static void
 choose_plan (void)
@@ -490,10 +337,14 @@ life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
   unsigned lives, i;
 
   sim_begin (seed, is_traced);
-  choose_policy ();
+  life_choose_policy ();
+  if (table_life_has_seed (seed)) {
+    table_life_run (steps);
+    return sim_end ();
+  }
   choose_plan ();
   choose_transient (seed);
-  sim_files_on_new_disk (set_up_disk);
+  sim_files_on_new_disk (life_set_up_disk);
   world_begin ();
   if (sim_one_in (2) || plan.is_transient)
     world_add_legs ();

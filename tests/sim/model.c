@@ -660,22 +660,47 @@ model_rename (struct model_device *d, const char *name)
   (void) snprintf (d->name, sizeof d->name, "%s", name);
 }
 
+static void
+clear_unit (struct version **unit)
+{
+  while (*unit != NULL) {
+    struct version *v = *unit;
+
+    *unit = v->next;
+    version_put (v);
+  }
+}
+
 void
-model_destroy (struct model_device *d)
+model_cut (struct model_device *d, unsigned units)
+{
+  while (d->units > units)
+    clear_unit (&d->map[--d->units]);
+}
+
+void
+model_take_disk (struct model_device *d, const struct sim_disk *disk)
 {
   unsigned i;
 
+  for (i = 0; i < d->units; ++i) {
+    uint64_t word = 0;
+    bool is_whole = sim_disk_look_word (disk, i, &word);
+    struct version now = { .excluded = NOT_YET };
+
+    now.stamp = decode_word (d, i, word, is_whole, sim_disk_name (disk));
+    clear_unit (&d->map[i]);
+    allow_version (d, i, &now);
+  }
+}
+
+void
+model_destroy (struct model_device *d)
+{
   if (d == NULL)
     return;
   model_end_snapshot (d);
-  for (i = 0; i < d->units; ++i) {
-    while (d->map[i] != NULL) {
-      struct version *v = d->map[i];
-
-      d->map[i] = v->next;
-      version_put (v);
-    }
-  }
+  model_cut (d, 0);
   free (d->map);
   free (d);
 }
@@ -684,4 +709,10 @@ const char *
 model_name (const struct model_device *d)
 {
   return d->name;
+}
+
+unsigned
+model_units (const struct model_device *d)
+{
+  return d->units;
 }

@@ -83,6 +83,9 @@ void model_end_snapshot (struct model_device *d);
 /* What ORIGIN may hold now, D may hold, too. */
 void model_add (struct model_device *d, const struct model_device *origin);
 
+/* D holds what is on DISK now, and nothing else. */
+void model_take_disk (struct model_device *d, const struct sim_disk *disk);
+
 /* D is being rolled back to SNAPSHOT: it may hold either.  Then it was, by a
  * call that was ISSUED at that tick: what had ended before is gone.  Or it was
  * not, and nothing has happened.
@@ -95,6 +98,10 @@ void model_cancel_rollback (struct model_device *d);
 void model_rename (struct model_device *d, const char *name);
 void model_destroy (struct model_device *d);
 const char *model_name (const struct model_device *d);
+unsigned model_units (const struct model_device *d);
+
+/* D has only so many units any more. */
+void model_cut (struct model_device *d, unsigned units);
 
 /* Forget all that went on.  Call it first for each seed. */
 void model_reset (void);

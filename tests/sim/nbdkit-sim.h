@@ -13,6 +13,11 @@
  */
 void sim_nbdkit_set_export (const char *name);
 
+/* Called with each export that the plugin names when it is asked for all. */
+struct nbdkit_exports {
+  void (*found) (const char *name, const char *description);
+};
+
 /* An answer of the plugin, from the begin of the export on. */
 struct nbdkit_extents {
   uint64_t end; /* of what has been told */

@@ -21,6 +21,7 @@
 
 enum option_code {
   OPTION_SEEDS = 256, /* no letter */
+  OPTION_EVERY,
   OPTION_STEPS,
   OPTION_JOBS,
   OPTION_ENUMERATE,
@@ -31,6 +32,7 @@ enum option_code {
 
 static const struct option long_options[] = {
   { "seeds", required_argument, NULL, OPTION_SEEDS },
+  { "every", required_argument, NULL, OPTION_EVERY },
   { "steps", required_argument, NULL, OPTION_STEPS },
   { "jobs", required_argument, NULL, OPTION_JOBS },
   { "enumerate", optional_argument, NULL, OPTION_ENUMERATE },
@@ -60,6 +62,7 @@ print_options (void)
     "  --seeds FROM[..TO]   the seeds from FROM up to TO, without TO\n"
     "                       itself, or only FROM; numbers below 2^64.\n"
     "                       Default: 0..%d, with --enumerate 0..%d\n"
+    "  --every N            of these only each N-th, from FROM on. Default: 1\n"
     "  --steps N            about so many requests of clients in each seed.\n"
     "                       Default: %d\n"
     "  --jobs N             so many processes at once, 1 to %d. Default: 1\n"
@@ -82,7 +85,7 @@ print_help (void)
   fputs (
     "dmsim: run the production code on simulated machines, a seed for each\n"
     "\n"
-    "usage: dmsim [--seeds FROM[..TO]] [--steps N] [--jobs N]\n"
+    "usage: dmsim [--seeds FROM[..TO]] [--every N] [--steps N] [--jobs N]\n"
     "             [--trace|--hashes]\n"
     "       dmsim --enumerate[=STORY] [--seeds FROM[..TO]] [--jobs N]\n"
     "             [--trace]\n"
@@ -107,6 +110,7 @@ print_help (void)
     "Examples:\n"
     "  dmsim --seeds 0..100000 --jobs 2   many seeds\n"
     "  dmsim --seeds 2073 --trace         one that has failed, in full\n"
+    "  dmsim --seeds 11..99999 --every 16 tables of direct snapshots alone\n"
     "  dmsim --enumerate --jobs 2         every crash of all stories\n"
     "  dmsim --enumerate=creation         of those about the first start\n"
     "  dmsim --seeds 0..20 --hashes       to be compared with other builds\n",
@@ -202,12 +206,19 @@ options_parse (int argc, char **argv, struct options *o)
   bool has_steps = false;
   int c;
 
-  *o = (struct options){ .steps = OPTIONS_DEFAULT_STEPS, .jobs = 1 };
+  *o = (struct options){
+    .every = 1,
+    .steps = OPTIONS_DEFAULT_STEPS,
+    .jobs = 1,
+  };
   opterr = 0; /* it is said here */
   while ((c = getopt_long (argc, argv, "+:", long_options, NULL)) != -1) {
     switch (c) {
     case OPTION_SEEDS:
       parse_seeds (optarg, o);
+      break;
+    case OPTION_EVERY:
+      o->every = parse_count ("every", optarg, UINT_MAX / 2);
       break;
     case OPTION_STEPS:
       o->steps = parse_count ("steps", optarg, UINT_MAX / 2);

@@ -13,6 +13,7 @@
 
 struct options {
   uint64_t from, to; /* seeds, TO not included */
+  unsigned every;    /* of these, only each so-manyth */
   unsigned steps;
   unsigned jobs;
   bool is_traced;

@@ -229,7 +229,7 @@ world_leg_path (unsigned leg, char path[WORLD_NAME_BYTES])
 __attribute__ ((format (printf, 2, 3))) void
 world_configure (const char *key, const char *format, ...)
 {
-  char value[64];
+  char value[WORLD_VALUE_BYTES];
   va_list args;
 
   va_start (args, format);

@@ -23,6 +23,7 @@
 #define WORLD_ABOVE_META "/sim/var"
 #define WORLD_META WORLD_ABOVE_META "/meta"
 #define WORLD_NAME_BYTES 32
+#define WORLD_VALUE_BYTES 2048 /* of a key */
 #define WORLD_MAX_SNAPSHOTS 16
 
 /* What does not change in the lives of a volume. */
