@@ -134,16 +134,16 @@ status_json (struct meta_dir *dir, const struct manifest *m)
   }
   return json_pack (
     "{s:i, s:{s:I, s:s, s:I, s:s, s:b, s:b}, s:o, s:{s:I, s:I, s:i, s:i},"
-    " s:{s:s, s:i, s:i, s:i, s:n}, s:{s:s, s:i, s:i, s:i, s:i}, s:o, s:b}",
+    " s:{s:s, s:b, s:i, s:i, s:i, s:n}, s:{s:s, s:i, s:i, s:i, s:i}, s:o, s:b}",
     "version", 1, "volume", "size", (json_int_t) m->size_bytes, "state",
     volume_state_name (state_of (m)), "generation", (json_int_t) m->generation,
     "meta", meta_dir_path (dir), "read_only", 0, "started", 0, "legs", legs,
     "regions", "size", (json_int_t) m->region_bytes, "total",
     (json_int_t) ((m->size_bytes + m->region_bytes - 1) / m->region_bytes),
-    "insync", 0, "dirty", 0, "resync", "state", "idle", "done_bytes", 0,
-    "total_bytes", 0, "rate", 0, "eta_seconds", "scrub", "state", "idle",
-    "done_bytes", 0, "total_bytes", 0, "mismatches", 0, "repaired", 0,
-    "snapshots", snapshots, "offline", 1);
+    "insync", 0, "dirty", 0, "resync", "state", "idle", "paused", 0,
+    "done_bytes", 0, "total_bytes", 0, "rate", 0, "eta_seconds", "scrub",
+    "state", "idle", "done_bytes", 0, "total_bytes", 0, "mismatches", 0,
+    "repaired", 0, "snapshots", snapshots, "offline", 1);
 }
 
 json_t *

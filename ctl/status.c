@@ -100,6 +100,8 @@ show_progress (const char *what, const json_t *job)
     if (json_is_integer (json_object_get (job, "eta_seconds")))
       printf (", %s left", show_time (get_number (job, "eta_seconds"), bar));
   }
+  else if (get_bool (job, "paused"))
+    printf ("; what comes is paused, 'dmnbd resync resume' lets it go on");
   printf ("\n");
 }
 

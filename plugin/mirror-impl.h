@@ -106,7 +106,9 @@ struct mirror {
   bool resync_is_running; /* it copies; not while it waits */
   bool resync_must_stop;
   bool resync_is_paused;
-  bool resync_is_now; /* the next try need not wait for its time */
+  bool resync_has_begun;  /* it has been told, and its end has not */
+  bool resync_pause_ends; /* with what has begun */
+  bool resync_is_now;     /* the next try need not wait for its time */
   struct thread resync_thread;
   struct kcopyd_client *kcopyd;
   atomic_uint copies_from[MIRROR_MAX_LEGS]; /* copies of regions, of each leg */

@@ -515,7 +515,11 @@ wait_for_work (struct mirror *m, uint64_t not_before_ns, uint64_t *clean_ns)
       m->resync_is_now = false;
       not_before_ns = 0;
     }
-    if (has_work (m) && !m->resync_is_paused) {
+    if (!has_work (m)) {
+      if (m->resync_has_begun)
+        break; /* what was left to do has gone: with its leg */
+    }
+    else if (!m->resync_is_paused) {
       if (now_ns >= not_before_ns)
         break;
       until_ns = not_before_ns;
@@ -549,6 +553,35 @@ is_on (struct mirror *m)
   return !m->resync_must_stop && !m->resync_is_paused;
 }
 
+/* Tell that it begins, unless that has been told. */
+static void
+begin_resync (struct mirror *m)
+{
+  bool had_begun;
+
+  mutex_lock (&m->resync_lock);
+  had_begun = m->resync_has_begun;
+  m->resync_has_begun = true;
+  mutex_unlock (&m->resync_lock);
+  if (!had_begun)
+    mirror_tell (m, MIRROR_RESYNC_BEGINS);
+}
+
+/* If nothing is left to do tell that it ends, and true. */
+static bool
+end_resync (struct mirror *m)
+{
+  if (has_work (m))
+    return false;
+  mutex_lock (&m->resync_lock);
+  m->resync_has_begun = false;
+  if (m->resync_pause_ends)
+    m->resync_is_paused = m->resync_pause_ends = false;
+  mutex_unlock (&m->resync_lock);
+  mirror_tell (m, MIRROR_RESYNC_ENDS);
+  return true;
+}
+
 static void
 resync_main (void *arg)
 {
@@ -556,7 +589,6 @@ resync_main (void *arg)
   uint64_t not_before_ns = 0;
   uint64_t retry_ns = RETRY_MIN_NS;
   uint64_t clean_ns = 0;
-  bool has_begun = false;
 
   while (wait_for_work (m, not_before_ns, &clean_ns)) {
     struct pass pass = {
@@ -565,17 +597,11 @@ resync_main (void *arg)
       .started_ns = clock_now_ns (),
     };
 
-    if (!has_begun)
-      mirror_tell (m, MIRROR_RESYNC_BEGINS);
-    has_begun = true;
+    begin_resync (m);
     resync_pass (&pass);
     if (mirror_is_clean (m))
       finish_resync (m);
-    if (!has_work (m)) {
-      mirror_tell (m, MIRROR_RESYNC_ENDS);
-      has_begun = false;
-    }
-    if (!has_begun || !is_on (m)) {
+    if (end_resync (m) || !is_on (m)) {
       not_before_ns = 0;
       retry_ns = RETRY_MIN_NS;
       continue;
@@ -683,8 +709,22 @@ mirror_pause_resync (struct mirror *mirror, enum resync_pause pause)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
   has_changed = mirror->resync_is_paused != is_paused;
   mirror->resync_is_paused = is_paused;
+  mirror->resync_pause_ends = false;
   cond_broadcast (&mirror->resync_wake);
   return has_changed;
+}
+
+int
+mirror_cancel_resync (struct mirror *mirror)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
+  if (!mirror->resync_has_begun)
+    return -ENOENT;
+  if (mirror->resync_is_paused)
+    return 1;
+  mirror->resync_is_paused = mirror->resync_pause_ends = true;
+  cond_broadcast (&mirror->resync_wake);
+  return 0;
 }
 
 void

@@ -51,8 +51,9 @@ typedef int (*mirror_leg_fn) (void *opaque, unsigned leg, enum leg_state state,
  */
 typedef int (*mirror_resynced_fn) (void *opaque);
 
-/* What the mirror tells to who looks on.  A resync that is stopped does not
- * end; when it is started again, it begins again.
+/* What the mirror tells to who looks on.  A resync that is stopped, or stands
+ * still while legs change, does not end; when it goes on it does not begin
+ * again.
  */
 enum mirror_note {
   MIRROR_RESYNC_BEGINS,  /* there is work, and it can be done */
@@ -148,6 +149,13 @@ enum resync_pause {
   RESYNC_PAUSE,
 };
 bool mirror_pause_resync (struct mirror *mirror, enum resync_pause pause);
+
+/* Pause the resync that has begun, and none that comes after it: if it ends all
+ * the same, because nothing was left to begin, nothing is paused any more.
+ * Returns 0; 1 if it was paused already; -ENOENT if none has begun, or it is
+ * over.
+ */
+int mirror_cancel_resync (struct mirror *mirror);
 
 /* Try again now what could not be copied, instead of when it is time. */
 void mirror_hurry_resync (struct mirror *mirror);

@@ -126,8 +126,9 @@ regions_json (const struct volume_status *status)
 static json_t *
 resync_json (const struct volume_status *status)
 {
-  return json_pack ("{s:s, s:I, s:I, s:I, s:o}", "state",
-                    resync_state_name (status->resync), "done_bytes",
+  return json_pack ("{s:s, s:b, s:I, s:I, s:I, s:o}", "state",
+                    resync_state_name (status->resync), "paused",
+                    (int) status->is_resync_paused, "done_bytes",
                     (json_int_t) status->resync_done_bytes, "total_bytes",
                     (json_int_t) status->resync_total_bytes, "rate",
                     (json_int_t) status->resync_rate, "eta_seconds",

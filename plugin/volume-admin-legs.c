@@ -616,7 +616,7 @@ volume_scrub_start (struct volume *v, enum scrub_mode mode,
                     struct volume_why *why)
 {
   struct mirror_status status;
-  unsigned i, in_sync = 0;
+  unsigned i, in_sync = 0, legs = 0;
   int r;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
@@ -626,14 +626,15 @@ volume_scrub_start (struct volume *v, enum scrub_mode mode,
       return r;
   }
   mirror_get_status (v->mirror, &status);
-  for (i = 0; i < status.leg_count; ++i)
+  for (i = 0; i < status.leg_count; ++i) {
     in_sync += status.legs[i].state == LEG_IN_SYNC;
+    legs += status.legs[i].state != LEG_ABSENT;
+  }
   if (in_sync < 2)
     return volume_why (why, -EINVAL,
                        "there is nothing to compare: %u leg%s of %u in sync; "
                        "add a leg, or wait until the resync is through",
-                       in_sync, in_sync == 1 ? " is" : "s are",
-                       status.leg_count);
+                       in_sync, in_sync == 1 ? " is" : "s are", legs);
   r = mirror_scrub_start (v->mirror, mode);
   if (r == 1)
     return volume_why (why, 1, "a scrub is running already");

@@ -258,7 +258,11 @@ volume_get_jobs (struct volume *v, struct volume_job **jobs, unsigned *count)
 static int
 pause_resync (struct volume *v, uint64_t id, struct volume_why *why)
 {
-  if (!mirror_pause_resync (v->mirror, RESYNC_PAUSE))
+  int r = mirror_cancel_resync (v->mirror);
+
+  if (r < 0) /* its end is just being told */
+    return volume_why (why, 1, "job %" PRIu64 ": is over already", id);
+  if (r == 1)
     return volume_why (why, 1, "job %" PRIu64 ": the resync is paused already",
                        id);
   volume_note_resync (v, EVENT_RESYNC_PAUSED);

@@ -373,7 +373,8 @@ get_resync (struct volume *v, const struct mirror_status *mirror,
   uint64_t left;
 
   status->resync = mirror->is_resyncing ? RESYNC_RUNNING : RESYNC_IDLE;
-  if (mirror->is_paused && mirror->regions_in_sync < mirror->regions_total)
+  status->is_resync_paused = mirror->is_paused;
+  if (mirror->is_paused && mirror_needs_resync (v->mirror))
     status->resync = RESYNC_PAUSED;
   if (look->is_resyncing)
     measure_resync_locked (v);

@@ -61,7 +61,8 @@ struct volume_status {
   unsigned leg_count;
   struct volume_leg_status legs[MIRROR_MAX_LEGS];
   uint64_t region_bytes, regions_total, regions_in_sync;
-  enum resync_state resync;
+  enum resync_state resync; /* RESYNC_PAUSED: there is something to do */
+  bool is_resync_paused;    /* if there is not: what comes is, too */
   uint64_t resync_done_bytes, resync_total_bytes;
   uint64_t resync_rate; /* bytes a second, of late */
   bool has_eta;

@@ -30,6 +30,10 @@ vol 0 --json status
 test "$(value volume.state)" = resyncing
 test "$(value resync.state)" = running
 test "$(value resync.total_bytes)" = 16777216
+# Legs that come and go meanwhile are no beginning of another one.
+truncate -s 16M "$TMP/c.img"
+vol 0 leg add "$TMP/c.img"
+vol 0 leg remove 2
 vol 0 resync pause
 wait_event vol '"resync.paused"'
 vol 0 --json resync pause
@@ -51,8 +55,18 @@ vol 0 resync resume
 wait_event vol '"resync.resumed"'
 vol 0 wait sync
 wait_event vol '"resync.finished"'
+test "$(grep -c '"resync.started"' "$TMP/vol.events")" -eq 1 ||
+  fail "one resync begins more than once"
 vol 0 resync resume
 told 'not paused'
+# What is to come can be paused, too, and that is seen.
+vol 0 resync pause
+vol 0 --json status
+test "$(value resync.state)" = idle
+test "$(value resync.paused)" = true
+vol 0 status
+told '^resync +idle; what comes is paused'
+vol 0 resync resume
 vol 0 resync start
 told 'in sync already'
 vol 2 resync rate fast

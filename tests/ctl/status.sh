@@ -57,6 +57,7 @@ regions.total integer
 regions.insync integer
 regions.dirty integer
 resync.state string
+resync.paused boolean
 resync.done_bytes integer
 resync.total_bytes integer
 resync.rate integer

@@ -752,6 +752,128 @@ START_TEST (the_resync_pauses)
 }
 END_TEST
 
+/* What has been told of the resync: 'b' and 'e', in order. */
+static char told[64];
+static atomic_uint told_count;
+
+static void
+note_resync (void *opaque, enum mirror_note note)
+{
+  (void) opaque;
+  if (note != MIRROR_RESYNC_BEGINS && note != MIRROR_RESYNC_ENDS)
+    return;
+  must (told_count + 1 < sizeof told);
+  told[told_count] = note == MIRROR_RESYNC_BEGINS ? 'b' : 'e';
+  atomic_fetch_add (&told_count, 1);
+}
+
+/* The resync has begun, and so many writes to COUNT sectors from SECTOR on (0:
+ * to any) are waiting.
+ */
+static void
+rig_open_telling (struct rig *rig, sector_t sector, sector_t count,
+                  unsigned waiting)
+{
+  memset (told, 0, sizeof told);
+  told_count = 0;
+  rig_create (rig, 2);
+  rig->params.note = note_resync;
+  rig->params.states[1] = LEG_RECOVERING;
+  rig_open_unequal (rig);
+  fault_bdev_gate_shut (rig->disks[1], FAULT_WRITE, sector, count);
+  ck_assert_int_eq (mirror_start_resync (rig->mirror), 0);
+  fault_bdev_gate_wait (rig->disks[1], waiting);
+}
+
+/* What goes on is paused, and nothing that comes later. */
+START_TEST (a_resync_is_cancelled)
+{
+  struct rig rig;
+
+  /* Its last region is on its way: so it ends. */
+  rig_open_telling (&rig, 240, 1, 1);
+  wait_until (status_of (&rig).regions_in_sync == REGIONS - 1);
+  ck_assert_int_eq (mirror_cancel_resync (rig.mirror), 0);
+  ck_assert_int_eq (mirror_cancel_resync (rig.mirror), 1);
+  ck_assert (status_of (&rig).is_paused);
+  fault_bdev_gate_open (rig.disks[1]);
+  wait_until (told_count == 2);
+  ck_assert_str_eq (told, "be");
+  ck_assert (!status_of (&rig).is_paused);
+  ck_assert_int_eq (mirror_cancel_resync (rig.mirror), -ENOENT);
+  ck_assert (!status_of (&rig).is_paused);
+  /* The next one is not paused. */
+  ck_assert_int_eq (mirror_fail (rig.mirror, 1, "for fun"), 0);
+  ck_assert_int_eq (write_pattern (&rig, 2, 33, 1), 0);
+  ck_assert_int_eq (mirror_rejoin_leg (rig.mirror, 1, LEG_LACKS_DIRTY), 0);
+  wait_until (told_count == 4);
+  wait_and_compare (&rig);
+  /* One that was asked for stays. */
+  ck_assert (mirror_pause_resync (rig.mirror, RESYNC_PAUSE));
+  ck_assert_int_eq (mirror_cancel_resync (rig.mirror), -ENOENT);
+  ck_assert (status_of (&rig).is_paused);
+  mirror_stop_resync (rig.mirror);
+  rig_destroy (&rig);
+
+  /* There is more to do: it is paused until it is let go. */
+  rig_open_telling (&rig, 0, 0, AT_ONCE);
+  ck_assert_int_eq (mirror_cancel_resync (rig.mirror), 0);
+  fault_bdev_gate_open (rig.disks[1]);
+  wait_until (!status_of (&rig).is_resyncing);
+  ck_assert_uint_eq (status_of (&rig).regions_in_sync, AT_ONCE);
+  ck_assert (status_of (&rig).is_paused);
+  ck_assert_str_eq (told, "b");
+  ck_assert (mirror_pause_resync (rig.mirror, RESYNC_GO_ON));
+  wait_until (told_count == 2);
+  ck_assert_str_eq (told, "be");
+  mirror_stop_resync (rig.mirror);
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* It begins once, however often it stands still, and ends, also when the leg
+ * that lacked something goes.
+ */
+START_TEST (a_resync_begins_and_ends_once)
+{
+  struct fault_bdev *disk;
+  unsigned slot;
+  struct rig rig;
+
+  rig_open_telling (&rig, 240, 1, 1);
+  ck_assert (mirror_pause_resync (rig.mirror, RESYNC_PAUSE));
+  fault_bdev_gate_open (rig.disks[1]);
+  wait_until (!status_of (&rig).is_resyncing);
+  ck_assert_int_eq (mirror_add_leg (rig.mirror, new_disk (&rig, "leg2", &disk),
+                                    false, &slot),
+                    0);
+  is_leg_now (&rig, 2, disk);
+  ck_assert (mirror_pause_resync (rig.mirror, RESYNC_GO_ON));
+  wait_until (told_count == 2);
+  ck_assert_str_eq (told, "be");
+  wait_and_compare (&rig);
+  mirror_stop_resync (rig.mirror);
+  rig_destroy (&rig);
+
+  /* All is copied, but this cannot be recorded; then the leg is removed. */
+  rig_open_telling (&rig, 240, 1, 1);
+  mutex_lock (&rig.lock);
+  rig.answer = -ENOSPC;
+  mutex_unlock (&rig.lock);
+  fault_bdev_gate_open (rig.disks[1]);
+  wait_until (was_said ("is in sync, but this cannot be recorded"));
+  mutex_lock (&rig.lock);
+  rig.answer = 0;
+  mutex_unlock (&rig.lock);
+  ck_assert_int_eq (mirror_remove_leg (rig.mirror, 1), 0);
+  wait_until (told_count == 2);
+  ck_assert_str_eq (told, "be");
+  ck_assert (!status_of (&rig).is_resyncing);
+  mirror_stop_resync (rig.mirror);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* A new rate counts at once, for what waits for the old one. */
 START_TEST (the_rate_may_change_at_any_time)
 {
@@ -842,6 +964,8 @@ main (void)
     a_leg_that_comes_in_beside_a_resync_lacks_nothing,
     changes_beside_clients_land_right,
     the_resync_pauses,
+    a_resync_is_cancelled,
+    a_resync_begins_and_ends_once,
     the_rate_may_change_at_any_time,
     the_resync_can_be_hurried,
     want_of_memory_changes_nothing,

@@ -35,21 +35,24 @@
 
 /*----- suites ----------------------------------------------------------*/
 
-/* Run TESTS (names of START_TEST, ended by NULL), each in a process of
- * its own unless CK_FORK=no.  Returns what main is to return.
+/* Run TESTS (names of START_TEST, ended by NULL), or the one that CK_RUN_CASE
+ * names, each in a process of its own unless CK_FORK=no.  Returns what main is
+ * to return.
  */
 static inline int
 unit_main (const char *name, const TTest *const *tests)
 {
   Suite *suite = suite_create (name);
-  TCase *tcase = tcase_create (name);
   SRunner *runner;
   int failed;
 
-  for (; *tests != NULL; ++tests)
+  for (; *tests != NULL; ++tests) {
+    TCase *tcase = tcase_create ((*tests)->name);
+
     tcase_add_test (tcase, *tests);
-  tcase_set_timeout (tcase, TEST_TIMEOUT_SECONDS);
-  suite_add_tcase (suite, tcase);
+    tcase_set_timeout (tcase, TEST_TIMEOUT_SECONDS);
+    suite_add_tcase (suite, tcase);
+  }
   runner = srunner_create (suite);
   srunner_run_all (runner, CK_ENV);
   failed = srunner_ntests_failed (runner);
