@@ -157,9 +157,10 @@ copy_window_result (const struct copy_window *w, int read_err,
   if (read_err == 0 && write_err == 0)
     return 0;
   snprintf (w->why, SNAPSHOT_WHY_BYTES,
-            "%s of chunks %" PRIu64 " to %" PRIu64 " %s failed",
+            "%s of chunks %" PRIu64 " to %" PRIu64 " %s failed%s",
             read_err ? "reading" : "copying", w->first, w->last,
-            read_err ? "from the volume" : "to the COW store");
+            read_err ? "from the volume" : "to the COW store",
+            read_err ? "" : "; perhaps its disk is full");
   return -EIO;
 }
 

@@ -225,10 +225,8 @@ stage (const struct restore *re, unsigned *index, struct volume_why *why)
 
   if (full > SECTOR_MAX)
     return volume_why (why, -EFBIG,
-                       "snapshot %s: the store that a roll-back to it needs "
-                       "would be too large for a file; give a larger "
-                       "chunk-size=",
-                       snapshot_name (re->wanted));
+                       "the store that this needs would be too large for a "
+                       "file; give a larger chunk-size=");
   request.cow_bytes = sector_to_bytes (full);
   do
     (void) snprintf (name, sizeof name, STAGED_NAME, ++i);
@@ -282,11 +280,13 @@ static int
 stage_and_switch (struct restore *re, struct volume_why *why)
 {
   struct volume *v = re->v;
+  struct volume_why cause = { "" };
   unsigned index;
-  int r = stage (re, &index, why);
+  int r = stage (re, &index, &cause);
 
-  if (r < 0)
-    return r;
+  if (r < 0) /* of a name that nobody has given */
+    return volume_why (why, r, "snapshot %s: cannot be rolled back to: %s",
+                       snapshot_name (re->wanted), cause.text);
   re->newest_index = index - 1;
   r = copy_to_staged (re, v->snapshots[index], why);
   if (r == 0)

@@ -87,9 +87,9 @@ volume_close_merge (struct volume *v)
 
 /*----- beginning -------------------------------------------------------*/
 
-/* A newer record than number INDEX whose snapshot has left the chain, or -1:
- * it could not be recorded yet that it has gone.  At the next start it would
- * be in the chain again, and older snapshots would read there, and not in
+/* A newer record than number INDEX whose snapshot is going, or -1: perhaps it
+ * has left the chain, and that could not be recorded yet.  At the next start it
+ * would be in the chain again, and older snapshots would read there, and not in
  * what the volume was rolled back to.
  */
 int
@@ -141,8 +141,8 @@ check (struct volume *v, const char *name, unsigned index,
   if (going >= 0) {
     (void) volume_chain_kick (v);
     return volume_why (why, -EBUSY,
-                       "snapshot %s: %s is newer, and it could not be recorded "
-                       "yet that it has gone; wait until it has",
+                       "snapshot %s: %s is newer, and is still being removed; "
+                       "wait until it has gone",
                        name, v->records->snapshots[going].name);
   }
   if (!snapshot_is_valid (s))

@@ -488,9 +488,9 @@ get_snapshot (struct volume *v, unsigned index, const char *origin,
   }
   if (reason == NULL && status.refused_writes > 0) {
     snprintf (refused, sizeof refused,
-              "%u writes were refused: its store is "
-              "full or fails",
-              status.refused_writes);
+              "%u write%s refused: its store is full or fails",
+              status.refused_writes,
+              status.refused_writes == 1 ? " was" : "s were");
     reason = refused;
   }
   s->state = snapshot_state_name (m, is_valid, status.refused_writes);

@@ -167,6 +167,35 @@ START_TEST (every_step_to_an_older_one_may_fail)
 }
 END_TEST
 
+/* What is wrong is told of the one that was asked for. */
+START_TEST (one_that_cannot_be_staged)
+{
+  char path[TEST_PATH_BYTES + 32];
+  struct volume_why why;
+  struct volume_test t;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  take_snapshot (&t, "a");
+  take_snapshot (&t, "b");
+  put_pattern (t.device, 2, 0, 100);
+  (void) snprintf (path, sizeof path, "%s/" MANIFEST_FILE ".new", t.meta.path);
+  ck_assert_int_eq (mkdir (path, 0700), 0);
+  ck_assert_int_eq (roll_back (&t, "a", 0, &why), -EISDIR);
+  ck_assert_msg (strstr (why.text, "snapshot a: cannot be rolled back to: ") ==
+                   why.text,
+                 "%s", why.text);
+  ck_assert_uint_eq (count_snapshots (&t), 2);
+  put_pattern (t.device, 3, 0, 100);
+  ck_assert_int_eq (rmdir (path), 0);
+  ck_assert_int_eq (roll_back (&t, "a", 0, &why), 0);
+  wait_for_background (&t);
+  expect_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  ck_assert_uint_eq (count_snapshots (&t), 2);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 START_TEST (none_is_lost_for_want_of_room)
 {
   struct volume_snapshot_request request = { .name = "small",
@@ -362,9 +391,13 @@ int
 main (void)
 {
   const TTest *const tests[] = {
-    an_older_one_and_all_others_stay,      every_step_to_an_older_one_may_fail,
-    none_is_lost_for_want_of_room,         writers_to_an_older_one_wait,
-    the_copying_can_be_seen_and_cancelled, NULL,
+    an_older_one_and_all_others_stay,
+    every_step_to_an_older_one_may_fail,
+    one_that_cannot_be_staged,
+    none_is_lost_for_want_of_room,
+    writers_to_an_older_one_wait,
+    the_copying_can_be_seen_and_cancelled,
+    NULL,
   };
 
   return unit_main ("volume_rollback_older", tests);
