@@ -305,7 +305,8 @@ snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk)
   begin = *chunk << snapshot->chunk_shift;
   end = MIN_OF ((*chunk + count) << snapshot->chunk_shift,
                 snapshot->view.sectors);
-  r = snapshot_preserve (snapshot->below, begin, end - begin);
+  /* Nobody's write is at stake, so none of them is lost for it. */
+  r = snapshot_preserve_or_fail (snapshot->below, begin, end - begin);
   if (r < 0)
     return r;
   *chunk += count;

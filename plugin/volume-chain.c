@@ -27,6 +27,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "bits.h"
 #include "clock.h"
@@ -179,6 +180,22 @@ find_snapshot (struct volume *v, const struct snapshot *s)
   return i;
 }
 
+/* Why snapshot S does not go, for who looks; the log has it, too. */
+static void
+note_stuck (struct volume *v, const struct snapshot *s, int error)
+{
+  struct manifest_snapshot *record;
+  char reason[128];
+
+  (void) snprintf (reason, sizeof reason,
+                   "older ones cannot take what they need of it: %s",
+                   errno_text (error));
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->manifest_lock);
+  record = &v->records->snapshots[find_snapshot (v, s)];
+  if (manifest_set_text (&record->reason, reason) < 0)
+    log_debug ("snapshot %s: no memory for a reason", record->name);
+}
+
 /* Hand all of snapshot S down.  Returns 0, -ESHUTDOWN, or why not. */
 static int
 hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
@@ -192,30 +209,35 @@ hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
     r = snapshot_hand_down (s, &chunk);
     volume_job_note_handed (v, snapshot_name (s), chunk);
   } while (r > 0);
-  if (r < 0)
-    return volume_why (why, r,
-                       "snapshot %s: what older ones need of it cannot be "
-                       "handed down to them: %s; it goes when that can be "
-                       "done, or when they are removed",
-                       snapshot_name (s), errno_text (r));
-  return 0;
+  if (r == 0)
+    return 0;
+  note_stuck (v, s, r);
+  return volume_why (why, r,
+                     "snapshot %s: what older ones need of it cannot be handed "
+                     "down to them: %s; make room on their disk, or remove "
+                     "them, too",
+                     snapshot_name (s), errno_text (r));
 }
 
-/* Take the oldest snapshot that is to go out of the chain.  Oldest first: what
- * is handed down to one that goes, too, would be handed down twice.  Returns 1,
- * 0 if there is none, or an error.
+/* The first record from number INDEX on that is to go, or -1. */
+static int
+next_removal (struct volume *v, unsigned index)
+{
+  for (; index < v->records->snapshot_count; ++index)
+    if (volume_record_state (v, index) == SNAPSHOT_REMOVING)
+      return (int) index;
+  return -1;
+}
+
+/* Take snapshot number *INDEX, which is to go, out of the chain.  Returns 0, or
+ * an error; then *INDEX is what its number is now.
  */
 static int
-work_on_removal (struct volume *v, struct volume_why *why)
+remove_from_chain (struct volume *v, unsigned *index, struct volume_why *why)
 {
-  struct snapshot *s;
-  int index, r = 0;
+  struct snapshot *s = v->snapshots[*index];
+  int r = 0;
 
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
-  index = volume_find_state (v, SNAPSHOT_REMOVING);
-  if (index < 0)
-    return 0;
-  s = v->snapshots[index];
   if (s != NULL) {
     snapshot_leave (s);
     /* Only we take snapshots out of the chain, so S stays; others may come
@@ -224,11 +246,37 @@ work_on_removal (struct volume *v, struct volume_why *why)
     mutex_unlock (&v->admin_lock);
     r = hand_all_down (v, s, why);
     mutex_lock (&v->admin_lock);
-    index = find_snapshot (v, s);
+    *index = (unsigned) find_snapshot (v, s);
   }
-  if (r == 0)
-    r = finish_removal (v, (unsigned) index, why);
-  return r < 0 ? r : 1;
+  return r < 0 ? r : finish_removal (v, *index, why);
+}
+
+/* Take the oldest snapshot that is to go out of the chain.  Oldest first: what
+ * is handed down to one that goes, too, would be handed down twice.  One that
+ * must stay, since an older one has no room, holds no newer one up.  Returns 1,
+ * 0 if there is none, or an error.
+ */
+static int
+work_on_removal (struct volume *v, struct volume_why *why)
+{
+  struct volume_why second;
+  int index, first_error = 0;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
+  index = next_removal (v, 0);
+  while (index >= 0) {
+    unsigned number = (unsigned) index;
+    int r = remove_from_chain (v, &number, first_error < 0 ? &second : why);
+
+    if (r == 0)
+      return 1;
+    if (r == -ESHUTDOWN)
+      return r;
+    if (first_error == 0)
+      first_error = r;
+    index = next_removal (v, number + 1);
+  }
+  return first_error;
 }
 
 /* Go on with what the volume is rolled back to.  Returns as above. */
