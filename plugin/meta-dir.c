@@ -20,6 +20,9 @@
 #define NEW_SUFFIX ".new"
 #define NAME_BYTES 256
 
+/* More than a file that is replaced: so much it may grow. */
+#define ROOM_BYTES 65536
+
 struct meta_dir {
   int fd;
 
@@ -28,6 +31,7 @@ struct meta_dir {
    * -1: none.
    */
   atomic_int spare;
+  size_t room_bytes; /* in the file META_DIR_ROOM, as far as is known */
   bool is_read_only;
   bool is_created;
   char *path;
@@ -319,17 +323,14 @@ open_new_file (struct meta_dir *dir, const char *name)
   return fd == -1 ? -errno : fd;
 }
 
-int
-meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
-                       size_t length)
+/* Write the new file NAME, durably.  After an error there is none. */
+static int
+write_new_file (struct meta_dir *dir, const char *name, const char *text,
+                size_t length)
 {
-  char new_name[NAME_BYTES];
-  int fd, r;
+  int fd = open_new_file (dir, name);
+  int r;
 
-  if (snprintf (new_name, sizeof new_name, "%s%s", name, NEW_SUFFIX) >=
-      (int) sizeof new_name)
-    return -ENAMETOOLONG;
-  fd = open_new_file (dir, new_name);
   if (fd < 0)
     return fd;
   r = write_all (fd, text, length);
@@ -339,22 +340,90 @@ meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
     r = -errno;
   keep_spare (dir);
   if (r < 0)
-    goto err_unlink;
+    (void) unlinkat (dir->fd, name, 0);
+  return r;
+}
+
+static int
+write_zeroes (int fd, size_t length)
+{
+  static const char zeroes[4096];
+  int r = 0;
+
+  while (r == 0 && length > 0) {
+    size_t n = length < sizeof zeroes ? length : sizeof zeroes;
+
+    r = write_all (fd, zeroes, n);
+    length -= n;
+  }
+  return r;
+}
+
+/* Have room for a file of LENGTH bytes, and more, that nobody else can take.
+ * It is a help, not a promise: if there is none now, it is tried again.
+ */
+static void
+keep_room (struct meta_dir *dir, size_t length)
+{
+  struct stat st;
+  int fd, r;
+
+  if (dir->room_bytes == 0 &&
+      fstatat (dir->fd, META_DIR_ROOM, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    dir->room_bytes = (size_t) st.st_size; /* of an earlier server */
+  if (dir->room_bytes >= length)
+    return;
+  fd = openat (dir->fd, META_DIR_ROOM,
+               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW |
+                 O_NONBLOCK,
+               0600);
+  if (fd == -1)
+    return;
+  r = write_zeroes (fd, length + ROOM_BYTES);
+  if (close (fd) == -1 || r < 0)
+    (void) unlinkat (dir->fd, META_DIR_ROOM, 0);
+  else
+    dir->room_bytes = length + ROOM_BYTES;
+}
+
+/* True if there is some more now. */
+static bool
+give_room_up (struct meta_dir *dir)
+{
+  dir->room_bytes = 0;
+  /* Some file systems give it out again only when that is durable. */
+  return unlinkat (dir->fd, META_DIR_ROOM, 0) == 0 && sync_dir (dir) == 0;
+}
+
+int
+meta_dir_replace_file (struct meta_dir *dir, const char *name, const char *text,
+                       size_t length)
+{
+  char new_name[NAME_BYTES];
+  int r;
+
+  if (snprintf (new_name, sizeof new_name, "%s%s", name, NEW_SUFFIX) >=
+      (int) sizeof new_name)
+    return -ENAMETOOLONG;
+  r = write_new_file (dir, new_name, text, length);
+  if ((r == -ENOSPC || r == -EDQUOT) && give_room_up (dir))
+    r = write_new_file (dir, new_name, text, length);
+  if (r < 0)
+    return r;
   /* Point of no return. */
   if (renameat (dir->fd, new_name, dir->fd, name) == -1) {
     r = -errno;
     note_doubt (dir, name);
-    goto err_unlink;
+    (void) unlinkat (dir->fd, new_name, 0);
+    return r;
   }
   r = sync_dir (dir);
   if (r < 0)
     note_doubt (dir, name);
   else if (strcmp (dir->doubtful, name) == 0)
     dir->doubtful[0] = '\0';
-  return r;
-
-err_unlink:
-  (void) unlinkat (dir->fd, new_name, 0);
+  if (r == 0)
+    keep_room (dir, length);
   return r;
 }
 

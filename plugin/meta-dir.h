@@ -56,10 +56,15 @@ bool meta_dir_has_file (struct meta_dir *dir, const char *name);
 int meta_dir_read_file (struct meta_dir *dir, const char *name, size_t max,
                         char **text, size_t *length);
 
+/* A file of zeroes in the folder: room that is given up when the disk is full,
+ * so that a file can be replaced all the same.
+ */
+#define META_DIR_ROOM "spare-room"
+
 /* Replace a file, so that after a crash at any moment it has either its
  * old or its new contents, and its new ones once this has returned 0.  After
- * an error it has either; but most, such as -ENOSPC of a full disk, come so
- * early that it has its old ones: that is so if it is not doubtful.
+ * an error it has either; but most, such as -EACCES, come so early that it has
+ * its old ones: that is so if it is not doubtful.
  */
 int meta_dir_replace_file (struct meta_dir *dir, const char *name,
                            const char *text, size_t length);

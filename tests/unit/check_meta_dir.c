@@ -127,6 +127,66 @@ END_TEST
 
 #define NOBODY 65534
 
+/* A disk that is full: what is written does not fit while this file is there,
+ * and it itself never does.
+ */
+static char full_because_of[TEST_PATH_BYTES + 100];
+
+ssize_t
+write (int fd, const void *data, size_t bytes)
+{
+  if (full_because_of[0] != '\0' && access (full_because_of, F_OK) == 0) {
+    errno = ENOSPC;
+    return -1;
+  }
+  return (ssize_t) syscall (SYS_write, fd, data, bytes);
+}
+
+START_TEST (room_is_kept_for_a_full_disk)
+{
+  char room[TEST_PATH_BYTES + 100], text[8];
+  struct meta_dir *dir;
+  struct meta_test t;
+  unsigned server, i;
+  struct stat st;
+  size_t length;
+  char *read;
+
+  meta_test_create (&t);
+  (void) snprintf (room, sizeof room, "%s/" META_DIR_ROOM, t.path);
+  for (server = 0; server < 2; ++server) {
+    dir = meta_test_open (&t);
+    /* Nothing is written before the first file is. */
+    ck_assert_int_eq (access (room, F_OK), server == 0 ? -1 : 0);
+    for (i = 0; i < 3; ++i) {
+      bool is_full = i == 1;
+
+      (void) snprintf (text, sizeof text, "%u.%u", server, i);
+      (void) snprintf (full_because_of, sizeof full_because_of, "%s",
+                       is_full ? room : "");
+      ck_assert_int_eq (meta_dir_replace_file (dir, "a", text, 3), 0);
+      ck_assert_int_eq (meta_dir_read_file (dir, "a", 100, &read, &length), 0);
+      ck_assert_str_eq (read, text);
+      free (read);
+      ck_assert_int_eq (stat (room, &st), is_full ? -1 : 0);
+      ck_assert (is_full || (st.st_size > 3 && st.st_blocks > 0));
+    }
+    meta_dir_close (dir);
+  }
+  /* There is nothing more to give up. */
+  (void) snprintf (full_because_of, sizeof full_because_of, "%s/a", t.path);
+  dir = meta_test_open (&t);
+  ck_assert_int_eq (meta_dir_replace_file (dir, "a", "new", 3), -ENOSPC);
+  ck_assert (!meta_dir_is_doubtful (dir, "a"));
+  full_because_of[0] = '\0';
+  ck_assert_int_eq (meta_dir_read_file (dir, "a", 100, &read, &length), 0);
+  ck_assert_str_eq (read, text);
+  free (read);
+  meta_dir_close (dir);
+  meta_test_destroy (&t);
+}
+END_TEST
+
 /* Refused before, or at, the point of no return. */
 START_TEST (a_replacement_may_be_doubtful)
 {
@@ -480,6 +540,7 @@ main (void)
     a_folder_may_be_looked_at,
     what_is_no_folder_is_refused,
     a_folder_can_be_abandoned,
+    room_is_kept_for_a_full_disk,
     a_replacement_may_be_doubtful,
     a_folder_may_be_read_only,
     a_file_is_what_was_put_there,
