@@ -79,6 +79,9 @@ do_step (const struct table_step *step)
   case TABLE_FAIL:
     fail_store (step->flags, (enum sim_op) step->unit);
     break;
+  case TABLE_READ:
+    table_read_everything ();
+    break;
   case TABLE_MERGED:
     if (!now.has_faults && now.clients.has_started)
       table_wait_for_merge ();
@@ -111,6 +114,7 @@ begin_life (const struct table_story *story, unsigned flags)
   if ((flags & TABLE_MERGE) && !table.is_merging && table_can_merge (0))
     table_begin_merge (0);
   table_load (!(flags & TABLE_ALONE));
+  now.clients.is_read_only = (flags & TABLE_LOOK) != 0;
 }
 
 /* From now on it is dangerous. */
@@ -151,12 +155,14 @@ live (const struct table_story *story, const struct table_step *step,
     begin_danger ();
   if (!table_open ())
     now.clients.has_ended = true;
+  else
+    table_settle (table.is_served ? now.model : now.snapshots[0].model);
   for (++step; step->kind != TABLE_LIFE && step->kind != TABLE_END; ++step)
     if (!now.clients.has_ended)
       do_step (step);
   table_check_descriptions ();
-  if ((begun_with & TABLE_CUT) && !now.clients.has_ended) {
-    now.crash = SIM_POWER_FAILS;
+  if ((begun_with & (TABLE_CUT | TABLE_SHOT)) && !now.clients.has_ended) {
+    now.crash = begun_with & TABLE_SHOT ? SIM_KILLED : SIM_POWER_FAILS;
     world_crash ();
   }
   table_unload ();

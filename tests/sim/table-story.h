@@ -18,6 +18,7 @@ enum table_step_kind {
   TABLE_WRITE_SNAPSHOT, /* to number FLAGS */
   TABLE_FLUSH_SNAPSHOT,
   TABLE_FAIL,   /* from now on, calls of kind UNIT of snapshot FLAGS' store */
+  TABLE_READ,   /* all */
   TABLE_MERGED, /* wait until it is */
 };
 
@@ -27,8 +28,9 @@ enum table_step_kind {
 #define TABLE_MERGE 4U    /* the first of them is merged from now on */
 #define TABLE_ALONE 8U    /* the origin is not served */
 #define TABLE_CRASHED 16U /* and the power failed when the last one had ended */
-
-#define TABLE_CUT 32U /* and it ends with a power failure */
+#define TABLE_CUT 32U     /* and it ends with a power failure */
+#define TABLE_SHOT 64U    /* and it ends with a kill */
+#define TABLE_LOOK 128U   /* nobody may write in it */
 
 struct table_step {
   enum table_step_kind kind;
