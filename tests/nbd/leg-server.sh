@@ -147,3 +147,19 @@ truncate -s 1000 "$TMP/c.img"
 leg_server leg_c "$TMP/c.img"
 bad 'leg 1 .*multiple of 512' "$TMP/a.img" "$(uri leg_c)"
 stop_nbdkit leg_c
+
+# The server dies of the leg that is asked where holes are: the volume need not
+# know, and the client sees no error.
+fill "$TMP/a.img" 4M 1
+cp "$TMP/a.img" "$TMP/b.img"
+leg_server leg_a "$TMP/a.img"
+start_nbdkit vol "$DM_PLUGIN" "$(uri leg_a)" "$TMP/b.img" meta="$TMP/map.d"
+client_open vol
+ask read 0 4096 1
+wait_insync "$TMP/map.d"
+kill_nbdkit leg_a
+nbdinfo --map "$(uri vol)" > "$TMP/map" ||
+  fail "where holes are is an error once a leg is gone"
+ask read 0 4096 1
+client_close
+stop_worn_nbdkit vol
