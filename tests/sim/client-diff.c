@@ -14,27 +14,11 @@
 #include "nbdkit-sim.h"
 #include "sim.h"
 
-/* Ask which units are holes.  Returns 0 or a negative errno. */
-static int
-ask_extents (const struct client_world *w, void *handle, bool *is_hole)
-{
-  struct nbdkit_extents answer = { .unit_bytes = MODEL_UNIT_BYTES,
-                                   .is_hole = is_hole };
-  uint32_t bytes = w->units * MODEL_UNIT_BYTES;
-
-  *sim_fiber_errno () = 0;
-  if (w->plugin->extents (handle, bytes, 0, 0, &answer) == -1)
-    return *sim_fiber_errno () != 0 ? -*sim_fiber_errno () : -EIO;
-  if (answer.end != bytes && !w->has_ended)
-    sim_fail ("extents end at %" PRIu64 " of %" PRIu32, answer.end, bytes);
-  return 0;
-}
-
 /* What it says before, what it holds, and what it says then. */
 static int
 ask_all (const struct client_world *w, void *handle, struct model_diff *diff)
 {
-  int r = ask_extents (w, handle, diff->was_hole);
+  int r = client_ask_extents (w, handle, w->units, diff->was_hole);
 
   if (r < 0)
     return r;
@@ -42,7 +26,7 @@ ask_all (const struct client_world *w, void *handle, struct model_diff *diff)
   if (w->plugin->pread (handle, diff->data, w->units * MODEL_UNIT_BYTES, 0,
                         0) == -1)
     return *sim_fiber_errno () != 0 ? -*sim_fiber_errno () : -EIO;
-  return ask_extents (w, handle, diff->is_hole);
+  return client_ask_extents (w, handle, w->units, diff->is_hole);
 }
 
 static bool

@@ -156,8 +156,12 @@ client_main (void *arg)
     struct model_op op = { .device = c->device };
 
     w->requests_left--;
-    choose_request (w, &op);
-    client_request (w, handle, &op);
+    if (sim_one_in (w->extents_one_in))
+      client_check_extents (w, handle, c->device);
+    else {
+      choose_request (w, &op);
+      client_request (w, handle, &op);
+    }
     sim_point ("next request", NULL);
   }
   client_close (w, handle);

@@ -25,6 +25,7 @@ struct client_world {
   unsigned read_one_in;
   unsigned fua_one_in;
   unsigned unaligned_one_in;
+  unsigned extents_one_in;
   unsigned hot_units; /* most requests go to the first so many; 0: none */
   bool is_read_only;  /* none may write, as with nbdkit -r */
   bool has_started;   /* some client may write */
@@ -54,6 +55,16 @@ void client_close (struct client_world *world, void *handle);
 
 /* Read all of DEVICE, in large pieces, and check it. */
 void client_read_all (struct client_world *world, struct model_device *device);
+
+/* Ask where DEVICE has holes, by HANDLE, and check that as a read of it. */
+void client_check_extents (struct client_world *world, void *handle,
+                           struct model_device *device);
+
+/* Ask which of the UNITS of a handle's device are holes.  Returns 0 or a
+ * negative errno.
+ */
+int client_ask_extents (const struct client_world *world, void *handle,
+                        unsigned units, bool *is_hole);
 
 /* Ask for all that is different in NEWER since OLDER, and check it. */
 void client_check_diff (struct client_world *world, struct model_device *older,

@@ -115,9 +115,9 @@ print_counters (const struct counters *c, double seconds)
           c->life.lives, c->life.orderly_stops, c->disk.crashes, c->disk.kills,
           c->life.crashes_at_start, c->life.refused_starts);
   printf ("requests %" PRIu64 ", failed %" PRIu64 "; units read %" PRIu64
-          ", of these of more than one value %" PRIu64 "\n",
+          ", of these of more than one value %" PRIu64 ", holes %" PRIu64 "\n",
           c->model.requests, c->model.failed_requests, c->model.units_checked,
-          c->model.ambiguous);
+          c->model.ambiguous, c->model.holes);
   printf ("I/O: reads %" PRIu64 ", writes %" PRIu64 ", flushes %" PRIu64
           "; failed: reads %" PRIu64 ", writes %" PRIu64 ", flushes %" PRIu64
           ", zeroings %" PRIu64 ", of files %" PRIu64 "\n",

@@ -13,6 +13,9 @@
 #include "sim.h"
 #include "world.h"
 
+/* Of the requests of clients who ask where holes are, so many. */
+#define EXTENTS_ONE_IN 6
+
 /*----- faults ----------------------------------------------------------*/
 
 static void
@@ -133,6 +136,7 @@ life_choose_load (unsigned requests)
   struct client_world *w = &now.clients;
 
   w->requests_left = requests;
+  w->extents_one_in = plan.asks_extents ? EXTENTS_ONE_IN : 0;
   w->longest = 1U << sim_below (8);
   w->hot_units = sim_one_in (2) ? 1U << (2 + sim_below (6)) : 0;
   if (plan.is_deep) {

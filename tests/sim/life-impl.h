@@ -12,6 +12,9 @@
 
 #define LIFE_MAX_CLIENTS 4
 
+/* True if clients of SEED ask where holes are. */
+bool life_asks_extents (uint64_t seed);
+
 /* How fibers are chosen. */
 void life_choose_policy (void);
 

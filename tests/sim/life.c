@@ -330,6 +330,13 @@ choose_transient (uint64_t seed)
   plan.changes_legs = false;
 }
 
+/* As above: by the number. */
+bool
+life_asks_extents (uint64_t seed)
+{
+  return seed / 16 % 4 == 3;
+}
+
 uint64_t
 life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
 {
@@ -344,6 +351,7 @@ life_run_seed (uint64_t seed, unsigned steps, bool is_traced)
   }
   choose_plan ();
   choose_transient (seed);
+  plan.asks_extents = life_asks_extents (seed);
   sim_files_on_new_disk (life_set_up_disk);
   world_begin ();
   if (sim_one_in (2) || plan.is_transient)

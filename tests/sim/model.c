@@ -401,6 +401,22 @@ model_end (struct model_op *op, int error, const void *data)
 }
 
 void
+model_end_extents (struct model_op *op, int error, const bool *is_hole)
+{
+  static const unsigned char zeroes[MODEL_UNIT_BYTES];
+  unsigned i;
+
+  model_forget_op (op);
+  if (error < 0)
+    model_counters.failed_requests++;
+  for (i = 0; error == 0 && i < op->count; ++i)
+    if (is_hole[i]) {
+      model_counters.holes++;
+      model_check_unit (op, op->unit + i, zeroes);
+    }
+}
+
+void
 model_is_durable (struct model_device *d, uint64_t issued)
 {
   end_flush (d, issued);

@@ -42,6 +42,7 @@ struct model_op {
   struct model_device *device;
   enum model_kind kind;
   bool is_durable; /* FUA */
+  bool is_extents; /* a read that was only asked where zeroes are */
   unsigned unit;
   unsigned count;
   uint32_t stamp; /* which write it is */
@@ -61,6 +62,7 @@ struct model_diff {
 
 struct model_counters {
   uint64_t requests, units_checked, failed_requests, crashes;
+  uint64_t holes; /* units that were told to be */
   uint64_t diffs, units_same, units_different;
   uint64_t ambiguous; /* units read that could have been something else */
 };
@@ -116,6 +118,9 @@ void model_fill (const struct model_op *op, void *data);
  * -EOPNOTSUPP: a zeroing that has changed nothing.
  */
 void model_end (struct model_op *op, int error, const void *data);
+
+/* The same, where only holes have been told: these are zeroes. */
+void model_end_extents (struct model_op *op, int error, const bool *is_hole);
 
 /* The same for a diff, of which both operations have begun.  What is a hole
  * must be the same in both devices, and zeroes; what is none, the newer one's.

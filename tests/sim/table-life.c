@@ -188,6 +188,7 @@ table_life_run (unsigned steps)
   unsigned lives, i;
 
   choose_plan ();
+  plan.asks_extents = life_asks_extents (sim_seed ());
   choose_kind ();
   sim_files_on_new_disk (life_set_up_disk);
   table_begin ();

@@ -152,6 +152,9 @@ world_may_fail (const struct model_op *op, int error)
 
   if (error == -EOPNOTSUPP && op->kind == MODEL_ZERO)
     return true;
+  /* It may say that all is data: no leg is needed for that. */
+  if (op->device == now.model && op->is_extents)
+    return now.has_faults && now.volume->merging != NULL;
   if (op->device == now.model)
     return now.has_faults ||
            (plan.cow_bytes > 0 && op->kind != MODEL_READ &&

@@ -39,6 +39,7 @@ extern struct world_plan {
   bool is_deep;      /* copy-on-write above all */
   bool is_restless;  /* many short lives of a small volume */
   bool is_transient; /* it has no folder: snapshots end with each life */
+  bool asks_extents; /* clients do */
   const char *read_policy;
   const char *on_cow_error;
   struct sim_disk_kind kind;
