@@ -169,7 +169,7 @@ const struct table_story table_stories[] = {
       { TABLE_WRITE_SNAPSHOT, 0, 4, 2 },
       { TABLE_LIFE, TABLE_CUT, 0, 0 },
       { TABLE_FUA, 0, 4, 4 } } },
-  /* A snapshot is taken of what is in the kernel's memory only, and looked at. */
+  /* A snapshot is taken of what is in the kernel's memory only. */
   { "table-taken-after-a-kill",
     16,
     1,
