@@ -41,12 +41,18 @@ struct client {
 
 /*----- connecting ------------------------------------------------------*/
 
+static int
+patience_ms (const struct ctl *ctl)
+{
+  return ctl->patience_ms > 0 ? ctl->patience_ms : CLIENT_PATIENCE_MS;
+}
+
 /* Connect to PATH, which may be longer than an address may be. */
 static int
-connect_to (const char *path)
+connect_to (const char *path, int timeout_ms)
 {
   struct sockaddr_un address = { .sun_family = AF_UNIX };
-  const struct timeval patience = { .tv_sec = CLIENT_LOOK_MS / 1000 };
+  const struct timeval patience = { .tv_sec = timeout_ms / 1000 };
   const char *slash = strrchr (path, '/');
   int fd, folder = -1, r = 0;
 
@@ -77,7 +83,7 @@ connect_to (const char *path)
     (void) setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   if (r == 0 &&
       connect (fd, (const struct sockaddr *) &address, sizeof address) == -1) {
-    r = -errno;
+    r = errno == EAGAIN ? -ETIMEDOUT : -errno;
     (void) close (fd);
   }
   if (folder >= 0)
@@ -126,7 +132,7 @@ client_try (struct ctl *ctl, int *error)
   errno = ENOMEM;
   c->path = ctl->dir != NULL ? client_socket_of (ctl->dir)
                              : strdup (ctl->socket);
-  c->fd = c->path != NULL ? connect_to (c->path) : -errno;
+  c->fd = c->path != NULL ? connect_to (c->path, patience_ms (ctl)) : -errno;
   c->events = json_array ();
   if (c->fd < 0 || c->events == NULL) {
     *error = c->fd < 0 ? c->fd : -ENOMEM;
@@ -195,7 +201,7 @@ client_get (struct ctl *ctl)
     ctl_errno (error,
                "%s: nobody answers: the server has ended; start it again",
                ctl->dir != NULL ? ctl->dir : ctl->socket);
-  else if (error == -EAGAIN)
+  else if (error == -ETIMEDOUT)
     ctl_errno (error,
                "%s: the server does not answer, and others wait for it, too; "
                "it may have been stopped, or hang on its disk",
@@ -431,6 +437,12 @@ client_call (struct ctl *ctl, const char *method, json_t *params,
     (void) ctl_refused (json_object_get (answer, "error"));
   json_decref (answer);
   return result;
+}
+
+json_t *
+client_look (struct ctl *ctl, const char *method, json_t *params)
+{
+  return client_call (ctl, method, params, patience_ms (ctl));
 }
 
 int

@@ -7,10 +7,13 @@
 
 #include "ctl.h"
 
-/* Methods that only look are answered at once: a server that does not has
- * stopped.
+/* Connections are taken at once, and methods that only look are answered at
+ * once: a server that does neither in so long has stopped.  Who waits for less
+ * sets the patience of struct ctl.
  */
-#define CLIENT_LOOK_MS 30000
+#define CLIENT_PATIENCE_MS 30000
+#define CLIENT_PATIENCE_MIN_MS 5000
+
 #define CLIENT_NO_LIMIT (-1)
 
 /* Connect, once.  What is wrong is said, with what to do.  NULL: it failed.
@@ -26,6 +29,9 @@ struct client *client_try (struct ctl *ctl, int *error);
  */
 json_t *client_call (struct ctl *ctl, const char *method, json_t *params,
                      int timeout_ms);
+
+/* The same of a method that only looks. */
+json_t *client_look (struct ctl *ctl, const char *method, json_t *params);
 
 /* The next event after events.subscribe, its "params".  Returns 1; 0: none
  * came in time; -1: the server has ended, or has sent nonsense, which has

@@ -27,6 +27,7 @@ struct ctl {
   const char *dir;    /* -d, or NULL */
   bool is_json;
   bool wants_dm;         /* status --dm */
+  int patience_ms;       /* see client.h; 0: as usual */
   bool follows;          /* ends when nobody reads its output any more */
   struct client *client; /* connected by client_get */
 };
@@ -82,6 +83,11 @@ int ctl_errno (int error, const char *format, ...)
 
 /* The same of what the server has refused: the "error" of its answer. */
 int ctl_refused (const json_t *error);
+
+/* On a terminal, show TEXT in the line of stderr whose text is no longer true
+ * when the next is shown, or anything is said.  NULL: nothing.
+ */
+void ctl_progress (const char *text);
 
 /* Print what was said to be wrong last, for --json, and the exit STATUS. */
 void ctl_print_failure (int status);

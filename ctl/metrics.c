@@ -94,7 +94,7 @@ run_metrics (struct ctl *ctl, const struct verb *verb,
              const struct verb_values *values)
 {
   const char *file = verb_value (verb, values, "--textfile");
-  json_t *result = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+  json_t *result = client_look (ctl, verb->method, NULL);
   int r = EXIT_DONE;
 
   if (result == NULL)

@@ -13,10 +13,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctl.h"
 #include "log-sink.h"
 #include "show.h"
+
+/*----- what goes on ----------------------------------------------------*/
+
+void
+ctl_progress (const char *text)
+{
+  static bool is_shown;
+
+  if (!isatty (STDERR_FILENO) || (text == NULL && !is_shown))
+    return;
+  /* A line that went on in the next one could not be taken back. */
+  if (text == NULL)
+    text = "";
+  fprintf (stderr, "\r\033[K%.*s",
+           (int) show_fit (text, strlen (text),
+                           show_columns (STDERR_FILENO) - 1),
+           text);
+  is_shown = text[0] != '\0';
+}
 
 /*----- what is wrong ---------------------------------------------------*/
 
@@ -37,6 +57,7 @@ say_wrong (int error, const char *text)
   failure.message = show_plain (text);
   failure.error = error;
   failure.code = failure.data = NULL;
+  ctl_progress (NULL);
   fprintf (stderr, "dmnbd: %s\n", failure.message);
 }
 

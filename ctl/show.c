@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "ctl.h"
 #include "show.h"
@@ -72,6 +73,44 @@ show_bar (uint64_t done, uint64_t total, unsigned width,
   return buffer;
 }
 
+/*----- terminals -------------------------------------------------------*/
+
+unsigned
+show_columns (int fd)
+{
+  struct winsize size;
+
+  return ioctl (fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+                                                               : 80;
+}
+
+unsigned
+show_rows (int fd)
+{
+  struct winsize size;
+
+  return ioctl (fd, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 ? size.ws_row
+                                                               : 24;
+}
+
+/* Does a character of UTF-8 begin with C? */
+static bool
+begins_character (char c)
+{
+  return ((unsigned char) c & 0xc0) != 0x80;
+}
+
+size_t
+show_fit (const char *text, size_t length, unsigned columns)
+{
+  size_t i;
+
+  for (i = 0; i < length; ++i)
+    if (begins_character (text[i]) && columns-- == 0)
+      break;
+  return i;
+}
+
 /*----- tables ----------------------------------------------------------*/
 
 struct table {
@@ -117,12 +156,13 @@ width_of (const char *text)
   size_t width = 0;
 
   for (; *text != '\0'; ++text)
-    width += ((unsigned char) *text & 0xc0) != 0x80;
+    width += begins_character (*text);
   return width;
 }
 
 static void
-print_cell (const struct table *t, size_t index, size_t width, bool is_number)
+print_cell (FILE *out, const struct table *t, size_t index, size_t width,
+            bool is_number)
 {
   const char *text = t->cells[index];
   int pad;
@@ -131,15 +171,15 @@ print_cell (const struct table *t, size_t index, size_t width, bool is_number)
     text++;
   pad = (int) (width - width_of (text));
   if (is_number)
-    printf ("%*s%s", pad, "", text);
+    fprintf (out, "%*s%s", pad, "", text);
   else if (index % t->columns == t->columns - 1)
-    printf ("%s", text);
+    fprintf (out, "%s", text);
   else
-    printf ("%s%*s", text, pad, "");
+    fprintf (out, "%s%*s", text, pad, "");
 }
 
 void
-table_print (struct table *table, unsigned indent)
+table_print (struct table *table, FILE *out)
 {
   size_t widths[TABLE_MAX_COLUMNS] = { 0 }, i;
 
@@ -154,10 +194,8 @@ table_print (struct table *table, unsigned indent)
   for (i = 0; i < table->cell_count; ++i) {
     size_t column = i % table->columns;
 
-    if (column == 0)
-      printf ("%*s", (int) indent, "");
-    print_cell (table, i, widths[column], table->cells[column][0] == '>');
-    printf ("%s", column == table->columns - 1 ? "\n" : "  ");
+    print_cell (out, table, i, widths[column], table->cells[column][0] == '>');
+    fprintf (out, "%s", column == table->columns - 1 ? "\n" : "  ");
   }
   for (i = 0; i < table->cell_count; ++i)
     free (table->cells[i]);

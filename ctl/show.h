@@ -23,6 +23,13 @@ const char *show_time (uint64_t seconds, char buffer[SHOW_TIME_BYTES]);
 const char *show_bar (uint64_t done, uint64_t total, unsigned width,
                       char buffer[SHOW_BAR_BYTES]);
 
+/* How wide, and how high, the terminal FD is. */
+unsigned show_columns (int fd);
+unsigned show_rows (int fd);
+
+/* How many of the LENGTH bytes of TEXT fit into so many COLUMNS. */
+size_t show_fit (const char *text, size_t length, unsigned columns);
+
 /* A table: columns as wide as what is in them.  The first row is its head.
  */
 #define TABLE_MAX_COLUMNS 9
@@ -37,8 +44,8 @@ struct table *table_create (unsigned columns);
 void table_add (struct table *table, const char *format, ...)
   __attribute__ ((format (printf, 2, 3)));
 
-/* Print it, each row after INDENT spaces, and free it. */
-void table_print (struct table *table, unsigned indent);
+/* Print it into OUT, and free it. */
+void table_print (struct table *table, FILE *out);
 
 /* Members of an object of a server, which need not be there. */
 uint64_t get_number (const json_t *object, const char *name);

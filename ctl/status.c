@@ -36,23 +36,24 @@ exit_of (const json_t *status)
 /*----- for people ------------------------------------------------------*/
 
 static void
-show_volume (const json_t *status)
+show_volume (FILE *out, const json_t *status)
 {
   const json_t *v = json_object_get (status, "volume");
   char size[SHOW_SIZE_BYTES];
   char *meta = show_plain (get_text (v, "meta"));
 
-  printf ("volume     %s, %s%s%s", show_size (get_number (v, "size"), size),
-          get_text (v, "state"), get_bool (v, "read_only") ? ", read-only" : "",
-          get_bool (status, "offline") ? ", no server" : "");
+  fprintf (out, "volume     %s, %s%s%s",
+           show_size (get_number (v, "size"), size), get_text (v, "state"),
+           get_bool (v, "read_only") ? ", read-only" : "",
+           get_bool (status, "offline") ? ", no server" : "");
   if (meta[0] != '\0')
-    printf (", remembered in %s", meta);
-  printf ("\n");
+    fprintf (out, ", remembered in %s", meta);
+  fprintf (out, "\n");
   free (meta);
 }
 
 static void
-show_legs (const json_t *status)
+show_legs (FILE *out, const json_t *status)
 {
   struct table *t = table_create (7);
   const json_t *leg;
@@ -80,44 +81,46 @@ show_legs (const json_t *status)
     table_add (t, "%s", get_text (leg, "spec"));
     table_add (t, "%s", get_text (leg, "reason"));
   }
-  table_print (t, 0);
+  table_print (t, out);
 }
 
 static void
-show_progress (const char *what, const json_t *job)
+show_progress (FILE *out, const char *what, const json_t *job)
 {
   uint64_t done = get_number (job, "done_bytes");
   uint64_t total = get_number (job, "total_bytes");
   char bar[SHOW_BAR_BYTES], a[SHOW_SIZE_BYTES], b[SHOW_SIZE_BYTES];
   const char *state = get_text (job, "state");
 
-  printf ("%-9s  %s", what, state);
+  fprintf (out, "%-9s  %s", what, state);
   if (strcmp (state, "idle") != 0) {
-    printf (" %s, %s of %s", show_bar (done, total, BAR_CELLS, bar),
-            show_size (done, a), show_size (total, b));
+    fprintf (out, " %s, %s of %s", show_bar (done, total, BAR_CELLS, bar),
+             show_size (done, a), show_size (total, b));
     if (get_number (job, "rate") > 0)
-      printf (", %s/s", show_size (get_number (job, "rate"), a));
+      fprintf (out, ", %s/s", show_size (get_number (job, "rate"), a));
     if (json_is_integer (json_object_get (job, "eta_seconds")))
-      printf (", %s left", show_time (get_number (job, "eta_seconds"), bar));
+      fprintf (out, ", %s left",
+               show_time (get_number (job, "eta_seconds"), bar));
   }
   else if (get_bool (job, "paused"))
-    printf ("; what comes is paused, 'dmnbd resync resume' lets it go on");
-  printf ("\n");
+    fprintf (out,
+             "; what comes is paused, 'dmnbd resync resume' lets it go on");
+  fprintf (out, "\n");
 }
 
 static void
-show_regions (const json_t *status)
+show_regions (FILE *out, const json_t *status)
 {
   const json_t *r = json_object_get (status, "regions");
   char size[SHOW_SIZE_BYTES];
 
-  printf ("regions    %" PRIu64 " of %" PRIu64 " in sync, %s each\n",
-          get_number (r, "insync"), get_number (r, "total"),
-          show_size (get_number (r, "size"), size));
+  fprintf (out, "regions    %" PRIu64 " of %" PRIu64 " in sync, %s each\n",
+           get_number (r, "insync"), get_number (r, "total"),
+           show_size (get_number (r, "size"), size));
 }
 
 static void
-show_snapshots (const json_t *snapshots)
+show_snapshots (FILE *out, const json_t *snapshots)
 {
   struct table *t = table_create (7);
   const json_t *s;
@@ -143,25 +146,25 @@ show_snapshots (const json_t *snapshots)
     table_add (t, "%s", show_size (get_number (s, "store_bytes"), store));
     table_add (t, "%s", get_text (s, "reason"));
   }
-  table_print (t, 0);
+  table_print (t, out);
 }
 
 static void
-show_status (const json_t *status)
+show_status (FILE *out, const json_t *status)
 {
   const json_t *snapshots = json_object_get (status, "snapshots");
 
-  show_volume (status);
+  show_volume (out, status);
   if (!get_bool (status, "offline")) {
-    show_regions (status);
-    show_progress ("resync", json_object_get (status, "resync"));
-    show_progress ("scrub", json_object_get (status, "scrub"));
+    show_regions (out, status);
+    show_progress (out, "resync", json_object_get (status, "resync"));
+    show_progress (out, "scrub", json_object_get (status, "scrub"));
   }
-  printf ("\n");
-  show_legs (status);
+  fprintf (out, "\n");
+  show_legs (out, status);
   if (json_array_size (snapshots) > 0) {
-    printf ("\n");
-    show_snapshots (snapshots);
+    fprintf (out, "\n");
+    show_snapshots (out, snapshots);
   }
 }
 
@@ -192,7 +195,7 @@ show_line (const json_t *status)
 static json_t *
 get_status (struct ctl *ctl)
 {
-  return client_call (ctl, "status", NULL, CLIENT_LOOK_MS);
+  return client_look (ctl, "status", NULL);
 }
 
 /* For programs: on one line if it IS_LINE, one of many. */
@@ -221,7 +224,7 @@ print_status (const struct ctl *ctl, const json_t *status, bool is_line)
   else if (is_line)
     show_line (status);
   else
-    show_status (status);
+    show_status (stdout, status);
 }
 
 static bool
@@ -229,6 +232,48 @@ is_running (const json_t *status, const char *job)
 {
   return strcmp (get_text (json_object_get (status, job), "state"),
                  "running") == 0;
+}
+
+/* Show as much as the terminal has room for: what is first counts for most, and
+ * a line that went on in the next one would push it out.
+ */
+static void
+draw_text (const char *text)
+{
+  unsigned rows = show_rows (STDOUT_FILENO);
+  unsigned columns = show_columns (STDOUT_FILENO);
+  const char *end;
+
+  printf ("\033[H\033[J");
+  for (; *text != '\0' && rows > 1; --rows, text = end + (*end != '\0')) {
+    end = strchrnul (text, '\n');
+    printf ("%.*s\n", (int) show_fit (text, (size_t) (end - text), columns),
+            text);
+  }
+  if (*text != '\0')
+    printf ("...");
+}
+
+static void
+draw (const struct ctl *ctl, const json_t *status)
+{
+  char *text = NULL;
+  size_t size;
+  FILE *out;
+
+  if (ctl->wants_dm) {
+    printf ("\033[H\033[J");
+    dm_print_status (status);
+    return;
+  }
+  out = open_memstream (&text, &size);
+  if (out == NULL)
+    exit (ctl_error ("out of memory"));
+  show_status (out, status);
+  if (fclose (out) == EOF)
+    exit (ctl_error ("out of memory"));
+  draw_text (text);
+  free (text);
 }
 
 /* Show it again after every change, and every second while something goes
@@ -242,7 +287,7 @@ watch (struct ctl *ctl)
   int r = 1;
 
   ctl->follows = true;
-  result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
+  result = client_look (ctl, "events.subscribe", NULL);
   if (result == NULL)
     return EXIT_FAILED;
   json_decref (result);
@@ -253,8 +298,9 @@ watch (struct ctl *ctl)
     if (status == NULL)
       return EXIT_FAILED;
     if (is_terminal)
-      printf ("\033[H\033[J");
-    print_status (ctl, status, !is_terminal);
+      draw (ctl, status);
+    else
+      print_status (ctl, status, true);
     if (!ctl_flush ()) {
       json_decref (status);
       return EXIT_FAILED;
@@ -338,7 +384,7 @@ int
 run_scrub_status (struct ctl *ctl, const struct verb *verb,
                   const struct verb_values *values)
 {
-  json_t *scrub = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+  json_t *scrub = client_look (ctl, verb->method, NULL);
   uint64_t left;
 
   (void) values;
@@ -347,7 +393,7 @@ run_scrub_status (struct ctl *ctl, const struct verb *verb,
   if (ctl->is_json)
     ctl_print_json (scrub);
   else {
-    show_progress ("scrub", scrub);
+    show_progress (stdout, "scrub", scrub);
     printf ("found      %" PRIu64 " sectors that differ, %" PRIu64
             " copies of sectors repaired\n",
             get_number (scrub, "mismatches"), get_number (scrub, "repaired"));
@@ -363,7 +409,7 @@ int
 run_snapshot_list (struct ctl *ctl, const struct verb *verb,
                    const struct verb_values *values)
 {
-  json_t *snapshots = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+  json_t *snapshots = client_look (ctl, verb->method, NULL);
 
   (void) values;
   if (snapshots == NULL)
@@ -371,7 +417,7 @@ run_snapshot_list (struct ctl *ctl, const struct verb *verb,
   if (ctl->is_json)
     ctl_print_json (snapshots);
   else
-    show_snapshots (snapshots);
+    show_snapshots (stdout, snapshots);
   json_decref (snapshots);
   return EXIT_DONE;
 }
@@ -399,14 +445,14 @@ show_jobs (const json_t *jobs)
     table_add (t, "%s", show_size (get_number (job, "total_bytes"), total));
     table_add (t, "%s", get_text (job, "snapshot"));
   }
-  table_print (t, 0);
+  table_print (t, stdout);
 }
 
 int
 run_job_list (struct ctl *ctl, const struct verb *verb,
               const struct verb_values *values)
 {
-  json_t *jobs = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+  json_t *jobs = client_look (ctl, verb->method, NULL);
 
   (void) values;
   if (jobs == NULL)
@@ -425,7 +471,7 @@ int
 run_methods (struct ctl *ctl, const struct verb *verb,
              const struct verb_values *values)
 {
-  json_t *methods = client_call (ctl, verb->method, NULL, CLIENT_LOOK_MS);
+  json_t *methods = client_look (ctl, verb->method, NULL);
   const json_t *m, *p;
   size_t i, j;
 

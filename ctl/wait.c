@@ -93,11 +93,13 @@ static void
 show_progress (const json_t *status)
 {
   const json_t *resync = json_object_get (status, "resync");
-  char bar[SHOW_BAR_BYTES];
+  char bar[SHOW_BAR_BYTES], text[2 * SHOW_BAR_BYTES];
 
-  fprintf (stderr, "\r\033[Kresync %s %s", get_text (resync, "state"),
-           show_bar (get_number (resync, "done_bytes"),
-                     get_number (resync, "total_bytes"), 40, bar));
+  (void) snprintf (text, sizeof text, "resync %s %s",
+                   get_text (resync, "state"),
+                   show_bar (get_number (resync, "done_bytes"),
+                             get_number (resync, "total_bytes"), 40, bar));
+  ctl_progress (text);
 }
 
 /* Why nothing goes on, and what can be done; NULL: something does. */
@@ -124,9 +126,10 @@ tell_why_nothing_goes_on (const json_t *status, const char **told)
 {
   const char *why = why_nothing_goes_on (status);
 
-  if (why != NULL && why != *told)
-    fprintf (stderr, "%sdmnbd: waiting, but %s\n",
-             isatty (STDERR_FILENO) ? "\r\033[K" : "", why);
+  if (why != NULL && why != *told) {
+    ctl_progress (NULL);
+    fprintf (stderr, "dmnbd: waiting, but %s\n", why);
+  }
   *told = why;
 }
 
@@ -158,28 +161,25 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
   const char *told = NULL;
 
   for (;;) {
-    json_t *status = client_call (ctl, "status", NULL, CLIENT_LOOK_MS);
+    json_t *status = client_look (ctl, "status", NULL);
     uint64_t now = clock_now_ns ();
     int timeout_ms = is_terminal ? PROGRESS_MS : -1;
 
     if (status == NULL)
       return EXIT_FAILED;
     progress = look (status);
-    if (progress == WAITING)
+    if (progress == WAITING) {
       tell_why_nothing_goes_on (status, &told);
-    if (is_terminal && progress == WAITING)
       show_progress (status);
+    }
     if (reached != NULL && progress != WAITING)
       *reached = json_incref (status);
     json_decref (status);
     if (progress != WAITING)
       break;
-    if (now >= deadline_ns) {
-      if (is_terminal)
-        fprintf (stderr, "\n");
+    if (now >= deadline_ns)
       return ctl_errno (-ETIMEDOUT, "it is not so far yet, and the time is "
                                     "over; 'dmnbd status' shows what goes on");
-    }
     if (deadline_ns != UINT64_MAX &&
         (timeout_ms < 0 ||
          deadline_ns - now < PROGRESS_MS * UINT64_C (1000000)))
@@ -190,8 +190,7 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
     if (!take_events (ctl, timeout_ms))
       return EXIT_FAILED;
   }
-  if (is_terminal)
-    fprintf (stderr, "\r\033[K");
+  ctl_progress (NULL);
   if (progress == HOPELESS)
     return ctl_error ("the volume has failed: what is written cannot be made "
                       "durable; see 'dmnbd status', then start it again");
@@ -203,7 +202,7 @@ subscribe_and_wait (struct ctl *ctl,
                     enum progress (*look) (const json_t *status),
                     uint64_t deadline_ns, json_t **reached)
 {
-  json_t *result = client_call (ctl, "events.subscribe", NULL, CLIENT_LOOK_MS);
+  json_t *result = client_look (ctl, "events.subscribe", NULL);
 
   if (result == NULL)
     return EXIT_FAILED;
@@ -225,6 +224,11 @@ run_wait (struct ctl *ctl, const struct verb *verb,
     (void) ctl_error ("wait: '%s' is nothing to wait for; say sync or idle",
                       what);
     return EXIT_USAGE;
+  }
+  if (seconds < CLIENT_PATIENCE_MS / 1000) {
+    ctl->patience_ms = (int) seconds * 1000;
+    if (ctl->patience_ms < CLIENT_PATIENCE_MIN_MS)
+      ctl->patience_ms = CLIENT_PATIENCE_MIN_MS;
   }
   if (seconds < UINT32_MAX)
     deadline_ns = clock_now_ns () + seconds * NS_PER_SECOND;
@@ -255,7 +259,7 @@ run_events (struct ctl *ctl, const struct verb *verb,
     params = json_pack ("{s:I}", "since",
                         (json_int_t) verb_number (verb, values, "--since", 0));
   ctl->follows = true;
-  event = client_call (ctl, verb->method, params, CLIENT_LOOK_MS);
+  event = client_look (ctl, verb->method, params);
   if (event == NULL)
     return EXIT_FAILED;
   json_decref (event);

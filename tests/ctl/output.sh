@@ -23,12 +23,30 @@ ends ()
 }
 silent () { test ! -s "$TMP/err" || fail "it said: $(cat "$TMP/err")"; }
 
+declare -a waiting
 fill "$TMP/a.img" 1M 1
 cp "$TMP/a.img" "$TMP/b.img"
 truncate -s 1M "$TMP/c.img"
 start_control vol "$TMP/a.img" "$TMP/b.img" meta="$TMP/vol.d"
 DMNBD_SOCKET=$(control vol)
 export DMNBD_SOCKET
+
+# A server that has stopped, and whose queue is full: whoever connects to it is
+# not kept for longer than the time that was given (or 5 seconds).
+coproc stopped {
+  exec perl -MIO::Socket::UNIX -e '
+    my $s = IO::Socket::UNIX->new (Local => $ARGV[0], Listen => 1) or die $!;
+    $| = 1; print "ready\n"; <STDIN>' "$TMP/stopped.ctl"
+}
+# shellcheck disable=SC2154
+stopped_pid=$stopped_PID stopped_in=${stopped[1]}
+read -r -t 60 -u "${stopped[0]}" || fail "no socket"
+# More than its queue holds.
+for i in 1 2 3 4; do
+  dmnbd --json -s "$TMP/stopped.ctl" wait sync --timeout 1 \
+    >"$TMP/stopped.$i.out" 2>"$TMP/stopped.$i.err" &
+  waiting[i]=$!
+done
 
 # Who has read enough ends what follows: nothing else happens here, whose event
 # would do it.  That is not worth a word.
@@ -101,3 +119,14 @@ told 'no: is no folder; give the one that meta='
 expect 1 -d "$TMP/a.img" snapshot list
 told 'a.img: is no folder'
 stop_nbdkit vol
+
+for i in 1 2 3 4; do
+  ! wait "${waiting[i]}" || fail "it waits for nobody, and succeeds"
+  grep -q 'the server does not answer' "$TMP/stopped.$i.err" ||
+    fail "no answer: $(cat "$TMP/stopped.$i.err")"
+  "$(json_get)" error.data.name <"$TMP/stopped.$i.out" >"$TMP/out"
+  told '^ETIMEDOUT$'
+done
+# It ends with its input.
+exec {stopped_in}>&-
+wait "$stopped_pid" || fail "the other program has failed"
