@@ -58,8 +58,15 @@ cow_open (const char *path, const char *origin_size, struct cow *cow)
 
   if (bdev_spec_is_uri (path))
     return ctl_error ("%s: give a file or a block device", path);
-  if (origin_size != NULL)
+  if (origin_size != NULL) {
     origin_sectors = ctl_size (origin_size) >> SECTOR_SHIFT;
+    if (origin_sectors == 0 || ctl_size (origin_size) % SECTOR_SIZE != 0) {
+      (void) ctl_error ("--origin-size: no volume has %s bytes: it must be a "
+                        "multiple of 512",
+                        origin_size);
+      return EXIT_USAGE;
+    }
+  }
   r = bdev_open (path, BDEV_OPEN_READ_ONLY | BDEV_OPEN_BUFFERED, &cow->bdev);
   if (r < 0)
     return say_open_error (path, r);

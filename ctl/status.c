@@ -45,7 +45,7 @@ show_volume (FILE *out, const json_t *status)
   fprintf (out, "volume     %s, %s%s%s",
            show_size (get_number (v, "size"), size), get_text (v, "state"),
            get_bool (v, "read_only") ? ", read-only" : "",
-           get_bool (status, "offline") ? ", no server" : "");
+           get_bool (status, "offline") ? ", no server that answers" : "");
   if (meta[0] != '\0')
     fprintf (out, ", remembered in %s", meta);
   fprintf (out, "\n");

@@ -39,6 +39,11 @@ expect 0 cow check "$TMP/g1_cow.bin" --origin-size 4093s
 told '5 records, all good$'
 expect 1 cow check "$TMP/g1_cow.bin" --origin-size 4088s
 told 'old chunk 511 is outside the volume, which has 511 chunks'
+# A size that no volume has is no fault of the store.
+for size in 0 100 4095 511; do
+  expect 2 cow check "$TMP/g1_cow.bin" --origin-size "$size"
+  told "no volume has $size bytes"
+done
 expect 0 --json cow info "$TMP/g3_cow_inv.bin"
 test "$(value valid)" = false
 expect 0 cow check "$TMP/g3_cow_inv.bin"

@@ -180,7 +180,7 @@ test "$(value legs.1.state)" = failed
 test "$(value snapshots.0.name)" = monday
 test "$(value snapshots.0.chunks)" = 2
 expect 3 -d "$TMP/vol.d" status
-told 'degraded, no server'
+told 'degraded, no server that answers'
 expect 1 -s "$(control vol)" status
 test ! -e "$(control vol)" || fail "the socket is still there"
 test ! -e "$TMP/vol.d/control.path" || fail "control.path is still there"
