@@ -31,14 +31,7 @@
  * everything that was acknowledged, leaves "clean":true once in sync, and legs
  * that are equal.
  *
- * States of a sector: a list of versions, oldest first.
- *
- *   issue of a change   -> append a version               [add_version]
- *   its reply           -> the version is acknowledged    [acknowledge]
- *   reply with FUA      -> drop all before it             [drop_before]
- *   reply of a flush    -> drop all before the last that was acknowledged when
- *                          the flush was issued           [flushed]
- *   reading after death -> the one version read is left   [judge_volume]
+ * What a sector may hold is told by sector-versions.h.
  *
  * Requests in flight never share a sector unless both read, so that versions of
  * a sector have an order.  (Sharing of sectors is nbd-model's business.)
@@ -67,14 +60,13 @@
 #include <libnbd.h>
 
 #include "pattern.h"
+#include "sector-versions.h"
 #include "volume-watch.h"
 
-#define SECTOR 512
 #define CONNECTIONS 2
 #define DEPTH 8
 #define BYTES_MAX (64 << 10)
 #define CHUNK (1 << 20)
-#define OLD_MAX 4
 #define LEGS_MAX 9
 #define SNAPSHOTS_MAX 16
 #define START_MS 30000
@@ -87,20 +79,6 @@ enum kind { READ, WRITE, ZERO, TRIM, FLUSH };
 static const char *const kind_names[] = {
   [READ] = "read", [WRITE] = "write", [ZERO] = "zero",
   [TRIM] = "trim", [FLUSH] = "flush",
-};
-
-struct version {
-  uint64_t sum; /* of the sector's 512 bytes */
-  uint64_t op;
-  uint64_t acknowledged; /* when, by the count of replies; 0: not yet */
-};
-
-struct sector {
-  struct version *versions; /* [0] is the last one known to be durable */
-  unsigned count;
-  unsigned room;
-  struct version old[OLD_MAX]; /* a ring of versions that may not come back */
-  unsigned old_count;
 };
 
 struct slot {
@@ -149,7 +127,7 @@ static size_t server_argc;
 /* The volume. */
 static uint64_t size, sector_count;
 static uint8_t *model; /* with everything that was issued */
-static struct sector *sectors;
+static struct sector_versions *versions;
 static bool is_first_reading = true;
 static struct snapshot snapshots[SNAPSHOTS_MAX];
 static size_t snapshot_count;
@@ -270,169 +248,53 @@ now_ms (void)
 }
 
 /*------------------------------------------------------------------------*/
-/* Versions. */
-
-static uint64_t
-sum_of (const uint8_t *bytes)
-{
-  uint64_t sum = 0, word;
-
-  for (size_t i = 0; i < SECTOR; i += 8) {
-    memcpy (&word, &bytes[i], 8);
-    sum = (sum ^ word) * UINT64_C (0x9fb21c651e98df25);
-    sum ^= sum >> 28;
-  }
-  return sum;
-}
-
-static void
-add_version (uint64_t n, uint64_t op)
-{
-  struct sector *s = &sectors[n];
-
-  if (s->count == s->room) {
-    s->room = s->room == 0 ? 2 : s->room * 2;
-    s->versions = realloc (s->versions, s->room * sizeof s->versions[0]);
-    if (s->versions == NULL)
-      die ("realloc: %s", strerror (errno));
-  }
-  s->versions[s->count++] = (struct version){
-    .sum = sum_of (&model[n * SECTOR]),
-    .op = op,
-  };
-}
-
-static void
-drop_before (struct sector *s, unsigned keep)
-{
-  if (keep == 0)
-    return;
-  for (unsigned i = 0; i < keep; i++)
-    s->old[s->old_count++ % OLD_MAX] = s->versions[i];
-  memmove (s->versions, s->versions + keep,
-           (s->count - keep) * sizeof s->versions[0]);
-  s->count -= keep;
-}
-
-static void
-acknowledge (const struct slot *slot)
-{
-  uint64_t first = slot->offset / SECTOR;
-  uint64_t last = (slot->offset + slot->len - 1) / SECTOR;
-
-  for (uint64_t n = first; n <= last; n++) {
-    struct sector *s = &sectors[n];
-
-    for (unsigned i = 0; i < s->count; i++)
-      if (s->versions[i].op == slot->op) {
-        s->versions[i].acknowledged = reply_count;
-        if (slot->flags & LIBNBD_CMD_FLAG_FUA)
-          drop_before (s, i);
-        break;
-      }
-  }
-}
-
-/* Everything acknowledged until then is durable. */
-static void
-flushed (uint64_t until)
-{
-  for (uint64_t n = 0; n < sector_count; n++) {
-    struct sector *s = &sectors[n];
-
-    for (unsigned i = s->count; i-- > 1;)
-      if (s->versions[i].acknowledged != 0 &&
-          s->versions[i].acknowledged <= until) {
-        drop_before (s, i);
-        break;
-      }
-  }
-}
-
-/*------------------------------------------------------------------------*/
 /* Judging the volume after a start. */
 
-static void explain_sector (uint64_t n, const uint8_t *bytes, uint64_t sum)
-  __attribute__ ((noreturn));
-
+/* What may be there, and what is. */
 static void
-explain_sector (uint64_t n, const uint8_t *bytes, uint64_t sum)
+print_sector (uint64_t n, const uint8_t *bytes)
 {
-  const struct sector *s = &sectors[n];
-
   fprintf (stderr, "kill-storm: sector %" PRIu64 ": possible are:\n", n);
-  for (unsigned i = 0; i < s->count; i++)
-    fprintf (stderr, "  request %" PRIu64 "%s\n", s->versions[i].op,
-             i == 0                        ? " (durable)"
-             : s->versions[i].acknowledged ? " (acknowledged)"
-                                           : " (issued)");
+  versions_print (versions, n, stderr);
   fprintf (stderr, "  it begins with");
   for (unsigned i = 0; i < 16; i++)
     fprintf (stderr, " %02x", bytes[i]);
   fprintf (stderr, "\n");
-  for (unsigned i = 0; i < OLD_MAX && i < s->old_count; i++)
-    if (s->old[i].sum == sum)
-      object ("sector %" PRIu64 " holds an older version, of request %" PRIu64
-              ", which a flush or FUA had replaced (I2)",
-              n, s->old[i].op);
-  object ("sector %" PRIu64 " holds what was never there (I2)", n);
-}
-
-/* For the self-check: a version that must not come back, if the sector has
- * one.
- */
-static bool
-stale_sum (const struct sector *s, uint64_t *sum)
-{
-  for (unsigned i = 0; i < OLD_MAX && i < s->old_count; i++) {
-    bool is_possible = false;
-
-    for (unsigned j = 0; j < s->count; j++)
-      if (s->versions[j].sum == s->old[i].sum)
-        is_possible = true;
-    if (!is_possible) {
-      *sum = s->old[i].sum;
-      return true;
-    }
-  }
-  return false;
 }
 
 static void
 judge_sector (uint64_t n, uint8_t *bytes, bool all_acknowledged)
 {
-  struct sector *s = &sectors[n];
-  uint64_t sum;
-  unsigned lowest = 0, i;
+  enum version_plant plant = PLANT_NONE;
+  bool is_in_doubt;
+  uint64_t op;
 
   if (self_check == CHECK_FOREIGN && op_count > 0 && n == sector_count / 2)
     bytes[100] ^= 1;
-  sum = sum_of (bytes);
   if (self_check == CHECK_STALE)
-    (void) stale_sum (s, &sum);
-  for (i = 0; i < s->count; i++)
-    if (s->versions[i].acknowledged)
-      lowest = i;
-  if (self_check == CHECK_ACKNOWLEDGED && all_acknowledged && lowest > 0 &&
-      s->versions[lowest].sum != s->versions[lowest - 1].sum)
-    sum = s->versions[lowest - 1].sum;
-  for (i = s->count; i-- > 0;)
-    if (s->versions[i].sum == sum)
-      break;
-  if (i == (unsigned) -1)
-    explain_sector (n, bytes, sum);
-  if (i < lowest) {
+    plant = PLANT_OLD;
+  else if (self_check == CHECK_ACKNOWLEDGED && all_acknowledged)
+    plant = PLANT_EARLIER;
+  switch (versions_settle (versions, n, bytes, plant, &op, &is_in_doubt)) {
+  case VERSION_OLD:
+    print_sector (n, bytes);
+    object ("sector %" PRIu64 " holds an older version, of request %" PRIu64
+            ", which a flush or FUA had replaced (I2)",
+            n, op);
+  case VERSION_FOREIGN:
+    print_sector (n, bytes);
+    object ("sector %" PRIu64 " holds what was never there (I2)", n);
+  case VERSION_EARLIER:
     if (all_acknowledged)
       object ("sector %" PRIu64 ": the server stopped in order, but lost "
               "request %" PRIu64 ", which it had acknowledged",
-              n, s->versions[lowest].op);
+              n, op);
     lost++;
+    break;
+  case VERSION_LAST:
+    break;
   }
-  if (s->count > 1)
-    unsettled++;
-  s->versions[0] = s->versions[i];
-  s->versions[0].acknowledged = 1;
-  s->count = 1;
+  unsettled += is_in_doubt;
 }
 
 static void
@@ -472,7 +334,6 @@ first_reading (void)
     die ("the volume has a size this can't work with");
   sector_count = size / SECTOR;
   model = allocate (size);
-  sectors = allocate (sector_count * sizeof sectors[0]);
   if (load != NULL) {
     FILE *f = fopen (load, "r");
 
@@ -484,10 +345,7 @@ first_reading (void)
   for (uint64_t at = 0; at < size && load == NULL; at += CHUNK)
     read_chunk (nbd[0], model + at,
                 size - at < CHUNK ? (size_t) (size - at) : CHUNK, at, "volume");
-  for (uint64_t n = 0; n < sector_count; n++) {
-    add_version (n, 0);
-    sectors[n].versions[0].acknowledged = 1;
-  }
+  versions = versions_create (sector_count, model);
   is_first_reading = false;
 }
 
@@ -735,7 +593,7 @@ issue (struct slot *slot)
   if (slot->kind != READ && slot->kind != FLUSH)
     for (uint64_t s = slot->offset / SECTOR;
          s <= (slot->offset + slot->len - 1) / SECTOR; s++)
-      add_version (s, slot->op);
+      versions_issue (versions, s, slot->op, &model[s * SECTOR]);
   switch (slot->kind) {
   case READ:
     r = nbd_aio_pread (h, slot->buf, slot->len, slot->offset, cb, 0);
@@ -784,10 +642,13 @@ settle (struct slot *slot)
                 slot->offset + i, slot->buf[i], model[slot->offset + i]);
     break;
   case FLUSH:
-    flushed (slot->replies_at_issue);
+    versions_flushed (versions, slot->replies_at_issue);
     break;
   default:
-    acknowledge (slot);
+    versions_acknowledge (versions, slot->offset / SECTOR,
+                          (slot->offset + slot->len - 1) / SECTOR, slot->op,
+                          reply_count,
+                          (slot->flags & LIBNBD_CMD_FLAG_FUA) != 0);
     break;
   }
 }
@@ -1173,9 +1034,7 @@ main (int argc, char *argv[])
     free (slots[i].buf);
   for (size_t i = 0; i < snapshot_count; i++)
     free (snapshots[i].content);
-  for (uint64_t n = 0; n < sector_count; n++)
-    free (sectors[n].versions);
-  free (sectors);
+  versions_free (versions);
   free (model);
   return EXIT_SUCCESS;
 }
