@@ -445,6 +445,25 @@ client_look (struct ctl *ctl, const char *method, json_t *params)
   return client_call (ctl, method, params, patience_ms (ctl));
 }
 
+json_t *
+client_status (struct ctl *ctl)
+{
+  json_t *status = client_look (ctl, "status", NULL);
+
+  /* Nothing must be taken for a volume that is well. */
+  if (status != NULL &&
+      !json_is_string (
+        json_object_get (json_object_get (status, "volume"), "state"))) {
+    json_decref (status);
+    (void) ctl_errno (-EBADMSG,
+                      "%s: what answers serves no volume; give the socket that "
+                      "control= of the server names",
+                      ctl->client->path);
+    return NULL;
+  }
+  return status;
+}
+
 int
 client_event (struct ctl *ctl, int timeout_ms, json_t **event)
 {

@@ -33,6 +33,11 @@ json_t *client_call (struct ctl *ctl, const char *method, json_t *params,
 /* The same of a method that only looks. */
 json_t *client_look (struct ctl *ctl, const char *method, json_t *params);
 
+/* The same of the method status: what comes is one, and has the state of a
+ * volume.
+ */
+json_t *client_status (struct ctl *ctl);
+
 /* The next event after events.subscribe, its "params".  Returns 1; 0: none
  * came in time; -1: the server has ended, or has sent nonsense, which has
  * been said.

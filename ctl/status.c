@@ -192,12 +192,6 @@ show_line (const json_t *status)
 
 /*----- status ----------------------------------------------------------*/
 
-static json_t *
-get_status (struct ctl *ctl)
-{
-  return client_look (ctl, "status", NULL);
-}
-
 /* For programs: on one line if it IS_LINE, one of many. */
 static void
 print_status_json (const struct ctl *ctl, const json_t *status, bool is_line)
@@ -292,7 +286,7 @@ watch (struct ctl *ctl)
     return EXIT_FAILED;
   json_decref (result);
   for (;;) {
-    json_t *status = get_status (ctl), *event;
+    json_t *status = client_status (ctl), *event;
     bool is_quiet;
 
     if (status == NULL)
@@ -350,7 +344,7 @@ run_status (struct ctl *ctl, const struct verb *verb,
   if (ctl->dir != NULL && client_try (ctl, &error) == NULL &&
       (error == -ENOENT || error == -ENOTDIR || error == -ECONNREFUSED))
     return show_offline (ctl);
-  status = get_status (ctl);
+  status = client_status (ctl);
   if (status == NULL)
     return EXIT_FAILED;
   print_status (ctl, status, false);
@@ -363,7 +357,7 @@ int
 run_table (struct ctl *ctl, const struct verb *verb,
            const struct verb_values *values)
 {
-  json_t *status = get_status (ctl), *table;
+  json_t *status = client_status (ctl), *table;
 
   (void) verb;
   (void) values;

@@ -161,7 +161,7 @@ wait_for (struct ctl *ctl, enum progress (*look) (const json_t *status),
   const char *told = NULL;
 
   for (;;) {
-    json_t *status = client_look (ctl, "status", NULL);
+    json_t *status = client_status (ctl);
     uint64_t now = clock_now_ns ();
     int timeout_ms = is_terminal ? PROGRESS_MS : -1;
 

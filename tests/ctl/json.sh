@@ -5,6 +5,7 @@
 set -euo pipefail
 # shellcheck source=tests/ctl/common.sh
 . "$(dirname "$0")/common.sh"
+need perl
 
 # is PATH VALUE: json-get takes nothing but one whole value.
 is ()
@@ -45,6 +46,31 @@ while read -r -a words; do
       ;;
   esac
 done <"$TMP/verbs"
+
+# Another program, which answers as if all were well.
+coproc other {
+  exec perl -MIO::Socket::UNIX -e '
+    my $s = IO::Socket::UNIX->new (Local => $ARGV[0], Listen => 9) or die $!;
+    $| = 1; print "ready\n";
+    while (my $c = $s->accept) {
+      while (<$c>) {
+        my ($id) = /"id": ?(\d+)/;
+        print $c "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{}}\n";
+        $c->flush;
+      }
+    }' "$TMP/other.sock"
+}
+# shellcheck disable=SC2154
+other_pid=$other_PID
+trap 'kill "$other_pid" 2>/dev/null || :; cleanup' EXIT
+read -r -t 60 -u "${other[0]}" || fail "no socket"
+for verb in status 'status --dm' table 'status --watch' 'wait sync' \
+  'wait idle'; do
+  # shellcheck disable=SC2086
+  failed 1 'what answers serves no volume' -s "$TMP/other.sock" $verb
+  is error.data.name EBADMSG
+done
+kill "$other_pid"
 
 # What makes no sense, wherever --json is.
 failed 2 "there is no verb 'dance'" dance
