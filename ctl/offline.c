@@ -5,7 +5,12 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctl.h"
 #include "exception-store.h"
@@ -38,6 +43,35 @@ count_chunk (void *opaque, const struct exception *exception)
   return 0;
 }
 
+/* Does a server have the file?  It is asked without a lock of our own, which
+ * would be in the way of one that starts just now.
+ */
+static bool
+is_in_use (int fd)
+{
+  struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+  return fcntl (fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* Open the store PATH, without any lock. */
+static int
+open_store (const char *path, struct block_device **bdev)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  int r;
+
+  if (fd == -1)
+    return -errno;
+  r = is_in_use (fd)
+        ? -EBUSY
+        : bdev_open_fd (fd, path, BDEV_OPEN_READ_ONLY | BDEV_OPEN_BUFFERED,
+                        bdev);
+  if (r < 0)
+    (void) close (fd);
+  return r;
+}
+
 /* What is in the store, as far as it can be read; what is wrong is said. */
 static void
 look_at_store (struct meta_dir *dir, const struct manifest *m,
@@ -46,13 +80,24 @@ look_at_store (struct meta_dir *dir, const struct manifest *m,
 {
   struct exception_store *store = NULL;
   struct block_device *bdev;
-  int r = meta_dir_open_store (dir, s->store, &bdev);
+  char *path;
+  int r = -ENOMEM;
 
-  if (r < 0) {
-    (void) ctl_error ("%s/%s: cannot be opened: %s", meta_dir_path (dir),
-                      s->store, errno_text (r));
-    return;
+  if (asprintf (&path, "%s/%s", meta_dir_path (dir), s->store) != -1) {
+    r = open_store (path, &bdev);
+    free (path);
   }
+  if (r == -EBUSY)
+    (void) ctl_errno (r,
+                      "%s/%s: what is in it is not known: a server uses it, "
+                      "and no control socket of its answers; start it with "
+                      "control=SOCKET",
+                      meta_dir_path (dir), s->store);
+  else if (r < 0)
+    (void) ctl_errno (r, "%s/%s: cannot be opened: %s", meta_dir_path (dir),
+                      s->store, errno_text (r));
+  if (r < 0)
+    return;
   usage->total_sectors = bdev_sectors (bdev);
   r = exception_store_open (bdev, m->size_bytes >> SECTOR_SHIFT, &store);
   if (r == 0 && exception_store_load (store, count_chunk, chunks) == 0)

@@ -223,3 +223,12 @@ start_control vol "${args[@]}"
 expect 0 -s "$(control vol)" status
 stop_nbdkit vol
 same "$TMP/a.img" "$TMP/b.img"
+
+# A server without a control socket: only it knows what is in its stores.
+WATCH='' start_nbdkit silent "$DM_PLUGIN" "${args[@]}"
+expect 0 -d "$TMP/vol.d" status
+told 'no server that answers'
+told 'monday.cow: what is in it is not known: a server uses it'
+expect 1 -d "$TMP/vol.d" snapshot list
+told 'no server of this volume has a control socket'
+stop_nbdkit silent
