@@ -7,6 +7,9 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 need script stty
 
+terminal=
+trap 'test -z "$terminal" || kill -KILL "$terminal" 2>/dev/null || :; cleanup' EXIT
+
 # begin ROWS COLUMNS ARG...: dmnbd runs on a terminal of that size, and what it
 # shows is read from the descriptor $shown.
 begin ()
@@ -37,6 +40,7 @@ end ()
 {
   ended=0
   wait "$terminal" || ended=$?
+  terminal=
   exec {shown}<&-
 }
 
