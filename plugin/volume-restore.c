@@ -267,6 +267,11 @@ copy_to_staged (struct restore *re, struct snapshot *staged,
                        "snapshot %s: the roll-back to it was cancelled, and "
                        "the volume stays as it is",
                        snapshot_name (re->wanted));
+  if (r == -ESHUTDOWN)
+    return volume_why (why, r,
+                       "snapshot %s: the roll-back to it ends, for the server "
+                       "is being stopped, and the volume stays as it is",
+                       snapshot_name (re->wanted));
   if (r < 0)
     return volume_why (why, r,
                        "snapshot %s: what it holds cannot be copied, and the "

@@ -196,6 +196,29 @@ START_TEST (one_that_cannot_be_staged)
 }
 END_TEST
 
+START_TEST (a_server_that_stops_ends_the_copying)
+{
+  struct volume_why why;
+  struct volume_test t;
+
+  volume_test_create (&t);
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  take_snapshot (&t, "a");
+  put_pattern (t.device, 2, 0, 100);
+  take_snapshot (&t, "b");
+  volume_hurry (t.volume);
+  ck_assert_int_eq (roll_back (&t, "a", 0, &why), -ESHUTDOWN);
+  ck_assert_msg (strstr (why.text, "server is being stopped") != NULL, "%s",
+                 why.text);
+  expect_pattern (t.device, 2, 0, 100);
+  volume_test_restart (&t);
+  expect_gone (&t, "roll-back-1");
+  expect_pattern (t.device, 2, 0, 100);
+  expect_snapshot (&t, "a", 1, 0, VOLUME_SECTORS);
+  volume_test_destroy (&t);
+}
+END_TEST
+
 START_TEST (none_is_lost_for_want_of_room)
 {
   struct volume_snapshot_request request = { .name = "small",
@@ -394,6 +417,7 @@ main (void)
     an_older_one_and_all_others_stay,
     every_step_to_an_older_one_may_fail,
     one_that_cannot_be_staged,
+    a_server_that_stops_ends_the_copying,
     none_is_lost_for_want_of_room,
     writers_to_an_older_one_wait,
     the_copying_can_be_seen_and_cancelled,
