@@ -151,12 +151,12 @@ finish_removal (struct volume *v, unsigned index, struct volume_why *why)
       return volume_why (why, r, "snapshot %s: cannot be removed: %s",
                          v->records->snapshots[index].name, errno_text (r));
   }
-  r = volume_set_record_state (v, index, SNAPSHOT_CREATING, NULL);
-  if (r < 0)
-    return volume_why_not_saved (v, v->records->snapshots[index].name, r, why);
   mutex_lock (&v->manifest_lock);
   v->records->snapshots[index].is_going = true;
   mutex_unlock (&v->manifest_lock);
+  r = volume_set_record_state (v, index, SNAPSHOT_CREATING, NULL);
+  if (r < 0)
+    return volume_why_not_saved (v, v->records->snapshots[index].name, r, why);
   return volume_remove_unfinished (v, why);
 }
 

@@ -455,6 +455,7 @@ snapshot_state_name (const struct manifest_snapshot *m, bool is_valid,
       return "invalid"; /* the store says so */
     return refused_writes > 0 ? "overflow" : "valid";
   case SNAPSHOT_REMOVING:
+  case SNAPSHOT_CREATING: /* its store is not gone yet */
     return "removing";
   case SNAPSHOT_MERGING:
     return "merging";
@@ -511,6 +512,13 @@ get_snapshot (struct volume *v, unsigned index, const char *origin,
   return 0;
 }
 
+/* It has left the chain, but its store is there. */
+static bool
+is_going (const struct manifest_snapshot *m)
+{
+  return m->state == SNAPSHOT_CREATING && m->is_going;
+}
+
 /* The caller holds manifest_lock. */
 static int
 get_snapshots (struct volume *v, struct volume_status *status)
@@ -526,14 +534,16 @@ get_snapshots (struct volume *v, struct volume_status *status)
   for (i = m->snapshot_count; i-- > 0;) {
     int r;
 
-    if (m->snapshots[i].state == SNAPSHOT_CREATING ||
+    if ((m->snapshots[i].state == SNAPSHOT_CREATING &&
+         !is_going (&m->snapshots[i])) ||
         m->snapshots[i].state == SNAPSHOT_STAGING)
-      continue; /* it is not there yet, or not any more */
+      continue; /* it is not there yet */
     r = get_snapshot (v, i, origin,
                       &status->snapshots[status->snapshot_count++]);
     if (r < 0)
       return r;
-    origin = m->snapshots[i].name;
+    if (!is_going (&m->snapshots[i]))
+      origin = m->snapshots[i].name;
   }
   return 0;
 }

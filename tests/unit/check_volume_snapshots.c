@@ -658,6 +658,28 @@ START_TEST (one_that_cannot_be_settled_goes)
 }
 END_TEST
 
+/* Until its store has gone a snapshot is being removed. */
+START_TEST (one_whose_store_stays_is_going)
+{
+  char store[TEST_PATH_BYTES + 32];
+  struct volume_why why = { "" };
+  struct volume_test t;
+
+  volume_test_create (&t);
+  take_snapshot (&t, "a");
+  (void) snprintf (store, sizeof store, "%s/a.cow", t.meta.path);
+  ck_assert_int_eq (unlink (store), 0);
+  ck_assert_int_eq (mkdir (store, 0700), 0);
+  remove_snapshot (&t, "a", 0);
+  wait_until (was_said ("a.cow cannot be removed"));
+  ck_assert_str_eq (snapshot_state (&t, "a"), "removing");
+  ck_assert_int_eq (rmdir (store), 0);
+  ck_assert_int_eq (volume_snapshot_remove (t.volume, "a", 0, &why) < 0, 0);
+  ck_assert_str_eq (snapshot_state (&t, "a"), "none");
+  volume_test_destroy (&t);
+}
+END_TEST
+
 /* A start asks for a snapshot of which the old one still goes. */
 START_TEST (a_start_says_what_it_does_not_take)
 {
@@ -703,6 +725,7 @@ main (void)
     every_step_may_fail,
     a_step_and_its_undoing_may_fail,
     one_that_cannot_be_settled_goes,
+    one_whose_store_stays_is_going,
     a_start_says_what_it_does_not_take,
     NULL,
   };
