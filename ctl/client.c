@@ -117,10 +117,13 @@ client_socket_of (const char *dir)
   return line;
 }
 
+static int check_folder (const struct ctl *ctl, struct client *c);
+
 struct client *
 client_try (struct ctl *ctl, int *error)
 {
   struct client *c;
+  int r;
 
   if (ctl->client != NULL)
     return ctl->client;
@@ -143,7 +146,12 @@ client_try (struct ctl *ctl, int *error)
   }
   c->follows = ctl->follows;
   ctl->client = c;
-  return c;
+  r = ctl->dir != NULL ? check_folder (ctl, c) : 0;
+  if (r == 0)
+    return c;
+  client_close (ctl);
+  *error = r;
+  return NULL;
 }
 
 static bool
@@ -398,6 +406,36 @@ receive_answer (struct client *c, json_int_t id, uint64_t deadline_ns,
     if (r < 0)
       return r;
   }
+}
+
+/* What a killed server has noted in the folder may be the socket of another
+ * volume's server by now, which must not be taken for it.
+ */
+static int
+check_folder (const struct ctl *ctl, struct client *c)
+{
+  static const char request[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":"
+                                "\"status\"}\n";
+  struct stat its, ours;
+  const char *meta;
+  json_t *answer;
+  int r = send_all (c, request, strlen (request));
+
+  if (r == 0)
+    r = receive_answer (c, 0, deadline_of (patience_ms (ctl)), &answer);
+  if (r <= 0)
+    return r == 0 ? -ETIMEDOUT : r;
+  meta = json_string_value (json_object_get (
+    json_object_get (json_object_get (answer, "result"), "volume"), "meta"));
+  r = 0;
+  if (meta == NULL)
+    r = -ECONNREFUSED;
+  /* A folder that has been moved is not found under its old name. */
+  else if (stat (meta, &its) == 0 && stat (ctl->dir, &ours) == 0 &&
+           (its.st_dev != ours.st_dev || its.st_ino != ours.st_ino))
+    r = -ECONNREFUSED;
+  json_decref (answer);
+  return r;
 }
 
 json_t *

@@ -129,6 +129,27 @@ expect 0 -s "$(control lost)" snapshot rename c a
 test -e "$TMP/lost.d/a.cow" || fail "the store has not followed"
 stop_nbdkit lost
 
+# What a killed server has noted may be another one's socket by now: that one's
+# snapshots are not touched.
+socket=$TMP/same.ctl
+start_nbdkit killed "$DM_PLUGIN" "$TMP/a.img" meta="$TMP/killed.d" \
+  control="$socket" snapshot=same
+expect 0 -d "$TMP/killed.d" snapshot list
+kill_nbdkit killed
+fill "$TMP/other.img" 1M 1
+start_nbdkit other "$DM_PLUGIN" "$TMP/other.img" meta="$TMP/other.d" \
+  control="$socket" snapshot=same
+expect 1 -d "$TMP/killed.d" snapshot remove same
+told 'killed.d: nobody answers: the server has ended'
+expect 0 -d "$TMP/killed.d" status
+told 'no server'
+mv "$TMP/other.d" "$TMP/moved.d"
+expect 0 -d "$TMP/moved.d" --json snapshot list
+test "$(value 0.name)" = same || fail "the other's snapshot has gone"
+mv "$TMP/moved.d" "$TMP/other.d"
+expect 0 -d "$TMP/other.d" snapshot remove same
+stop_nbdkit other
+
 # More extents than one answer of the server has.
 fill "$TMP/many.img" 16M 1
 start_control many "$TMP/many.img" meta="$TMP/many.d" snapshot=first \
