@@ -106,7 +106,8 @@ show_progress (const json_t *status)
 static const char *
 why_nothing_goes_on (const json_t *status)
 {
-  const json_t *volume = json_object_get (status, "volume");
+  const json_t *volume = json_object_get (status, "volume"), *s;
+  size_t i;
 
   if (get_bool (volume, "read_only"))
     return "the volume is read-only, and nothing is copied; the server's log "
@@ -117,6 +118,10 @@ why_nothing_goes_on (const json_t *status)
            "before; 'dmnbd resync start' starts it now";
   if (is_state (status, "resync", "paused"))
     return "the resync is paused; 'dmnbd resync resume' goes on with it";
+  json_array_foreach (json_object_get (status, "snapshots"), i, s)
+    if (strcmp (get_text (s, "state"), "removing") == 0 &&
+        json_is_string (json_object_get (s, "reason")))
+      return "a snapshot that is to go cannot; 'dmnbd snapshot list' tells why";
   return NULL;
 }
 

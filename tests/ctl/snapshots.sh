@@ -150,6 +150,26 @@ mv "$TMP/moved.d" "$TMP/other.d"
 expect 0 -d "$TMP/other.d" snapshot remove same
 stop_nbdkit other
 
+# One that an older one needs, which has no room, does not go before that does.
+start_control full "$TMP/other.img" meta="$TMP/full.d" chunk-size=4K
+full () { expect "$1" -s "$(control full)" "${@:2}"; }
+cp "$TMP/other.img" "$TMP/was.img"
+full 0 snapshot create old --cow-size 32K
+full 0 snapshot create goes
+"$(helper nbd-io)" "$(uri full)" 'write 0 512K 2' flush
+full 0 snapshot remove goes
+while ! grep -q 'goes: .*cannot be handed down.*remove them' "$(log full)"; do
+  full 1 wait idle --timeout 1
+done
+full 1 wait idle --timeout 1
+told 'waiting, but a snapshot that is to go cannot'
+full 0 snapshot list
+told '^goes +removing .*older ones cannot take what they need of it: No space'
+"$(helper nbd-io)" "$(uri full old)" "match $TMP/was.img"
+full 0 snapshot remove old
+full 0 wait idle
+stop_nbdkit full
+
 # More extents than one answer of the server has.
 fill "$TMP/many.img" 16M 1
 start_control many "$TMP/many.img" meta="$TMP/many.d" snapshot=first \
