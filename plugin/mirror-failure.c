@@ -88,6 +88,8 @@ server_remedy (int error)
 static const char *
 file_remedy (int error)
 {
+  if (error == -ETIMEDOUT)
+    return "see to its disk; it comes back by itself when it answers";
   if (mirror_error_is_gone (error))
     return "see if the disk is still there, then rejoin it, or replace it";
   switch (error) {

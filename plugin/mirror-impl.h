@@ -27,6 +27,7 @@ struct leg {
 
   atomic_ulong reads, writes, read_bytes, write_bytes;
   atomic_ulong read_errors, write_errors, flush_errors;
+  atomic_ulong flushed_writes; /* of the writes: there is a flush behind them */
   atomic_ulong repaired_bytes, mismatched_bytes;
   struct latency *latency; /* NULL: not measured */
 

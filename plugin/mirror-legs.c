@@ -157,6 +157,7 @@ forget_past (struct mirror *m, struct leg *leg)
 {
   leg->reads = leg->writes = leg->read_bytes = leg->write_bytes = 0;
   leg->read_errors = leg->write_errors = leg->flush_errors = 0;
+  leg->flushed_writes = 0;
   leg->repaired_bytes = leg->mismatched_bytes = 0;
   if (leg->latency != NULL)
     latency_reset (leg->latency);
@@ -377,6 +378,40 @@ mirror_reconnect_leg (struct mirror *mirror, unsigned leg, unsigned flags)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->device_lock);
   if (!leg_is_out (l) || l->bdev == NULL)
     return -ENODEV;
+  return bdev_reconnect (l->bdev, flags);
+}
+
+/* The leg is the only one in sync. */
+static bool
+is_alone_in_sync (struct mirror *m, unsigned leg)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->state_lock);
+  return is_last_in_sync (m, leg);
+}
+
+int
+mirror_revive_leg (struct mirror *mirror, unsigned leg, unsigned flags)
+{
+  struct leg *l = &mirror->legs[leg];
+
+  if (!is_alone_in_sync (mirror, leg))
+    return -ENODEV;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&l->device_lock);
+  if (l->bdev == NULL)
+    return -ENODEV;
+  /* While it is gone no write succeeds; those that have are counted once they
+   * have let it go.
+   */
+  wait_for_users (mirror, l);
+  if (l->writes != l->flushed_writes &&
+      group_sync_error (&mirror->flushes) == 0) {
+    log_error ("mirror: leg %u (%s): is the last leg in sync, and its server "
+               "is gone; what was written to it since the last flush may be "
+               "lost, so every flush fails until this server is started again",
+               leg, (const char *) l->name);
+    group_sync_fail (&mirror->flushes, -EIO);
+    mirror_tell (mirror, MIRROR_FLUSH_FAILED);
+  }
   return bdev_reconnect (l->bdev, flags);
 }
 

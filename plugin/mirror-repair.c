@@ -80,7 +80,8 @@ mirror_note_read_error (struct mirror *m, const struct leg_failure *failure)
   mutex_unlock (&m->repair_lock);
   if (mirror_error_is_gone (f.error)) {
     f.times = 1;
-    (void) mirror_fail_leg (m, &f); /* the last one stays, as it must */
+    if (mirror_fail_leg (m, &f) < 0) /* the last one stays, as it must */
+      mirror_tell (m, MIRROR_LAST_LEG_GONE);
   }
   else if (f.times > MIRROR_READ_ERRORS_MAX)
     (void) mirror_fail_leg (m, &f);

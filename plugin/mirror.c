@@ -230,6 +230,8 @@ handle_errors (struct mirror *m, const struct fan_out *f)
                  sector_to_bytes (f->where[0].count),
                  sector_to_bytes (f->where[0].sector), primary,
                  m->legs[primary].name, errno_text (first_error));
+    if (mirror_error_is_gone (first_error))
+      mirror_tell (m, MIRROR_LAST_LEG_GONE);
     return first_error < 0 ? first_error : -EIO;
   }
   /* Want of memory is our fault, not the leg's. */
@@ -376,11 +378,18 @@ flush_legs (void *arg)
 {
   struct mirror *m = arg;
   struct fan_out f;
+  unsigned long writes[MIRROR_MAX_LEGS];
+  unsigned i;
   int r;
 
   fan_out_init (m, &f, LEG_OP_FLUSH, 0, 0);
+  for (i = 0; i < f.count; ++i)
+    writes[i] = m->legs[f.legs[i]].writes;
   r = dm_io_sync_vm_errors (f.count, f.where, DM_IO_FLUSH, NULL, NULL,
                             f.errors);
+  for (i = 0; i < f.count; ++i)
+    if (f.errors[i] == 0)
+      m->legs[f.legs[i]].flushed_writes = writes[i];
   if (r < 0) {
     count_write (m, &f);
     r = handle_errors (m, &f);

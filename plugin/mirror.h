@@ -60,6 +60,7 @@ enum mirror_note {
   MIRROR_RESYNC_GOES_ON, /* a region has been copied, or could not be */
   MIRROR_RESYNC_ENDS,    /* nothing is left to do that can be done */
   MIRROR_FLUSH_FAILED,   /* a flush does, and so will all others */
+  MIRROR_LAST_LEG_GONE,  /* the only one in sync is, as a whole; it stays */
   MIRROR_SCRUB_BEGINS,
   MIRROR_SCRUB_ENDS, /* or is stopped */
 };
@@ -255,6 +256,13 @@ int mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack);
  * mirror_rejoin_leg.  May be called beside the other calls.
  */
 int mirror_reconnect_leg (struct mirror *mirror, unsigned leg, unsigned flags);
+
+/* The same for the only leg that is in sync, which stays in use though its
+ * server is gone; -ENODEV if LEG is not that.  What was written to it since the
+ * last flush may be lost: if there is any, this is said, and every flush fails
+ * from then on.  May wait for requests in progress.
+ */
+int mirror_revive_leg (struct mirror *mirror, unsigned leg, unsigned flags);
 
 /*----- looking ---------------------------------------------------------*/
 

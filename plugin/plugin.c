@@ -80,6 +80,30 @@ print_message (enum log_level level, const char *message)
   }
 }
 
+/* The errno for a client.  The protocol knows few, and nbdkit makes "Invalid
+ * argument" of all others: but a leg that is gone is no mistake of the
+ * client's.
+ */
+static int
+client_errno (int r)
+{
+  switch (r) {
+  case -EPERM:
+  case -EROFS:
+  case -ENOMEM:
+  case -EINVAL:
+  case -ENOSPC:
+  case -EDQUOT:
+  case -EFBIG:
+  case -EOVERFLOW:
+  case -EOPNOTSUPP:
+  case -ESHUTDOWN:
+    return -r;
+  default:
+    return EIO;
+  }
+}
+
 /* What a callback returns for a negative errno.  The cause has been told
  * where it was found.
  */
@@ -88,7 +112,7 @@ result_of (int r)
 {
   if (r >= 0)
     return 0;
-  nbdkit_set_error (-r);
+  nbdkit_set_error (client_errno (r));
   return -1;
 }
 

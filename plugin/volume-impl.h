@@ -286,6 +286,11 @@ int volume_record_no_leg (struct volume *v, unsigned leg);
  */
 void volume_rejoin_later (struct volume *v, unsigned leg);
 
+/* The last leg in sync is gone: if it is behind a server, the same, though it
+ * stays in use.
+ */
+void volume_revive_later (struct volume *v);
+
 /* An administrator has the last word on leg LEG: if IS_HELD it stays out
  * from now on until he says otherwise.  Called before the leg can fail anew.
  * Returns what was so before.

@@ -7,6 +7,10 @@
  * A server that may still write what it was sent before
  * (bdev_reconnect) is not connected.
  *
+ * The last leg in sync stays in use when its server is gone, and every request
+ * fails until it is connected again, in the same way; but it is not filled by
+ * anybody: what it had not flushed may be lost (mirror_revive_leg).
+ *
  * A file or disk that was given up because it hung (BDEV_OPEN_WATCHED) comes
  * back when it has answered all that it was asked.  Others that have failed are
  * left alone: nobody knows what has become of them.  So is a leg that an
@@ -72,6 +76,27 @@ volume_rejoin_later (struct volume *v, unsigned leg)
   l->due_ns = clock_now_ns () + l->delay_ns;
   l->is_out = true;
   cond_broadcast (&v->rejoiner.changed);
+}
+
+void
+volume_revive_later (struct volume *v)
+{
+  struct mirror_status status;
+  unsigned i;
+
+  mirror_get_status (v->mirror, &status);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->rejoiner.lock);
+  for (i = 0; i < status.leg_count; ++i) {
+    struct rejoin_leg *l = &v->rejoiner.legs[i];
+
+    if (status.legs[i].state != LEG_IN_SYNC || !is_server (v, i) || l->is_out)
+      continue;
+    l->delay_ns = l->delay_ns > 0 ? MIN_OF (l->delay_ns * 2, REJOIN_MAX_NS)
+                                  : REJOIN_MIN_NS;
+    l->due_ns = clock_now_ns () + l->delay_ns;
+    l->is_out = true;
+    cond_broadcast (&v->rejoiner.changed);
+  }
 }
 
 bool
@@ -146,6 +171,20 @@ try_failed (struct volume *v, unsigned leg)
   return r;
 }
 
+/* The only leg in sync, which stays in use. */
+static int
+try_last (struct volume *v, unsigned leg)
+{
+  int r = mirror_revive_leg (v->mirror, leg, BDEV_RECONNECT_NO_WAIT);
+
+  if (r == 0) {
+    (void) claim_leg (&v->rejoiner, leg);
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->rejoiner.lock);
+    v->rejoiner.legs[leg].delay_ns = 0;
+  }
+  return r;
+}
+
 /* A leg of which the server was not there at the start.  That it is now is
  * found out first without keeping administrators out.
  */
@@ -175,14 +214,20 @@ rejoin_main (void *arg)
   unsigned leg = 0;
 
   while (wait_for_leg (&v->rejoiner, &leg)) {
-    int r = state_of (v, leg) == LEG_MISSING ? try_missing (v, leg)
-                                             : try_failed (v, leg);
+    enum leg_state state = state_of (v, leg);
+    int r = state == LEG_MISSING   ? try_missing (v, leg)
+            : state == LEG_IN_SYNC ? try_last (v, leg)
+                                   : try_failed (v, leg);
 
     /* It is used, or gone: that was an administrator.  Or it has not hung, but
      * has failed.
      */
     if (r == -ENODEV || r == -EOPNOTSUPP)
       (void) claim_leg (&v->rejoiner, leg);
+    else if (r < 0 && state == LEG_IN_SYNC) {
+      (void) claim_leg (&v->rejoiner, leg);
+      volume_revive_later (v);
+    }
     else if (r < 0)
       volume_rejoin_later (v, leg);
   }

@@ -327,6 +327,10 @@ volume_note (void *opaque, enum mirror_note note)
   struct volume *v = opaque;
   struct volume_look *look = &v->look;
 
+  if (note == MIRROR_LAST_LEG_GONE) {
+    volume_revive_later (v);
+    return;
+  }
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&look->lock);
   switch (note) {
   case MIRROR_RESYNC_BEGINS:
@@ -350,6 +354,7 @@ volume_note (void *opaque, enum mirror_note note)
                        volume_job_end_locked (v, JOB_RESYNC, ""));
     break;
   case MIRROR_FLUSH_FAILED:
+  case MIRROR_LAST_LEG_GONE:
     break;
   case MIRROR_SCRUB_BEGINS:
     put_scrub_locked (v, EVENT_SCRUB_STARTED,

@@ -106,6 +106,24 @@ test "$(dm_manifest "$meta" legs.1.state)" = missing ||
 leg_server
 end
 
+# The only leg: clients get errors meanwhile, of the right kind, and go on then.
+leg_server
+start_nbdkit vol "$DM_PLUGIN" "$(uri leg_b)" meta="$TMP/only.d"
+"$(helper nbd-io)" "$(uri vol)" 'write 0 4096 2' flush
+kill_nbdkit leg_b
+if "$(helper nbd-io)" "$(uri vol)" 'read 0 4096 2' 2> "$TMP/only.log"; then
+  fail "what has no server can be read"
+fi
+grep -q 'Input/output error' "$TMP/only.log" || fail "$(<"$TMP/only.log")"
+leg_server
+tries=0
+until "$(helper nbd-io)" "$(uri vol)" 'read 0 4096 2' 2> "$TMP/only.log"; do
+  test $((tries += 1)) -lt 2000 || fail "the only leg is not connected again"
+done
+"$(helper nbd-io)" "$(uri vol)" 'write 300000 3000 4' flush 'read 300000 3000 4'
+stop_worn_nbdkit vol
+stop_nbdkit leg_b
+
 # The client's own server goes while the leg is out: it does not wait for it.
 begin "$TMP/out.d" leg-timeout=60
 hung=$(pid leg_b)

@@ -213,6 +213,8 @@ START_TEST (a_leg_that_fails_says_why)
                "rejoin it" },
     { -EFBIG, "File too large; raise the server's limit on the size of files "
               "(ulimit -f), then rejoin it" },
+    { -ETIMEDOUT, "Connection timed out; see to its disk; it comes back by "
+                  "itself when it answers" },
     { -EROFS, "Read-only file system; make it writable again, then rejoin it" },
     { -EIO, "Input/output error; see to its disk, then rejoin it, or replace "
             "it" },

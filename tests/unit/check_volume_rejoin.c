@@ -133,6 +133,79 @@ START_TEST (a_server_that_may_still_write_is_waited_for)
 }
 END_TEST
 
+/* A volume whose file has been failed: all is on the server. */
+static void
+rig_create_alone (struct rig *rig)
+{
+  struct volume_why why = { "" };
+
+  rig_create (rig);
+  put_pattern (rig->t.device, 1, 0, VOLUME_SECTORS);
+  wait_for_sync (rig);
+  ck_assert_int_eq (volume_leg_fail (rig->t.volume, 0, &why), 0);
+  ck_assert_int_eq (target_flush (rig->t.device->target), 0);
+}
+
+static bool
+can_be_read (struct rig *rig, sector_t sector)
+{
+  unsigned char data[SECTOR_SIZE];
+
+  return target_read (rig->t.device->target, data, sector, 1) == 0;
+}
+
+/* Hang up, and wait until the server has been connected again: who reads finds
+ * out that it is gone.
+ */
+static void
+hang_up_and_wait (struct rig *rig)
+{
+  unsigned before = fake_nbd_connections_ever (rig->fake);
+
+  fake_nbd_hang_up (rig->fake);
+  wait_until (can_be_read (rig, 0) &&
+              fake_nbd_connections_ever (rig->fake) > before);
+  wait_until (can_be_read (rig, 0));
+}
+
+/* It stays in use, so it must be connected again, too; what was flushed is all
+ * there.
+ */
+START_TEST (the_last_leg_is_connected_again)
+{
+  struct rig rig;
+  unsigned i;
+
+  rig_create_alone (&rig);
+  for (i = 0; i < 3; ++i) {
+    hang_up_and_wait (&rig);
+    ck_assert_int_eq (state_of (&rig), LEG_IN_SYNC);
+    expect_pattern (rig.t.device, 1, 0, 500);
+    put_pattern (rig.t.device, 2 + i, 500, 20);
+    ck_assert_int_eq (target_flush (rig.t.device->target), 0);
+    assert_far (&rig, 2 + i, 500, 20);
+  }
+  rig_destroy (&rig);
+}
+END_TEST
+
+/* What was not flushed may be lost: no flush may say that it is not. */
+START_TEST (what_the_last_leg_has_lost_is_not_flushed)
+{
+  struct rig rig;
+
+  rig_create_alone (&rig);
+  put_pattern (rig.t.device, 2, 500, 20);
+  hang_up_and_wait (&rig);
+  assert_said ("every flush fails until this server is started again");
+  expect_pattern (rig.t.device, 1, 0, 500);
+  ck_assert_int_eq (target_flush (rig.t.device->target), -EIO);
+  put_pattern (rig.t.device, 3, 500, 20);
+  ck_assert_int_eq (target_flush (rig.t.device->target), -EIO);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* There is no descriptor for a connection: that is said, with the remedy, and
  * it is tried again.
  */
@@ -261,6 +334,8 @@ main (void)
     a_lost_server_is_connected_again,
     a_server_that_may_still_write_is_waited_for,
     descriptors_run_out,
+    the_last_leg_is_connected_again,
+    what_the_last_leg_has_lost_is_not_flushed,
     the_administrator_has_the_last_word,
     another_export_stays_out,
     an_added_server_comes_back,
