@@ -177,6 +177,46 @@ why_not_opened (struct volume_why *why, const struct candidate *c,
   return volume_why (why, r, "%s: %.900s", c->shown, text);
 }
 
+static bool
+is_out (struct volume *v, unsigned leg)
+{
+  struct mirror_status status;
+
+  mirror_get_status (v->mirror, &status);
+  return status.legs[leg].state == LEG_FAILED ||
+         status.legs[leg].state == LEG_MISSING;
+}
+
+/* C is what leg LEG was, which is out, and of which nothing is to be believed
+ * any more: it is to be opened anew, and filled.  What it was sent before must
+ * not land after that, and our own lock would be in the way.
+ */
+static int
+let_go (struct volume *v, unsigned leg, const struct candidate *c,
+        struct volume_why *why)
+{
+  const char *name = v->leg_paths[leg];
+  struct block_device *bdev;
+  int r = mirror_reconnect_leg (v->mirror, leg, 0);
+
+  if (r == -EBUSY)
+    return volume_why (why, r,
+                       "%s: what was sent to it before may still be written; "
+                       "wait until it answers or ends, or give another",
+                       c->shown);
+  if (bdev_spec_is_uri (name))
+    return 0;
+  r = volume_make_no_device (name, mirror_target (v->mirror)->sectors, &bdev);
+  if (r < 0)
+    return why_not_opened (why, c, name, r);
+  r = mirror_set_leg_device (v->mirror, leg, bdev);
+  if (r < 0) {
+    bdev_close (bdev);
+    return why_not_opened (why, c, name, r);
+  }
+  return 0;
+}
+
 /* Open SPEC for the place of leg REPLACED (NO_LEG: none), and check it. */
 static int
 open_candidate (struct volume *v, const char *spec, unsigned replaced,
@@ -204,10 +244,14 @@ open_candidate (struct volume *v, const char *spec, unsigned replaced,
                        "give another file",
                        c->shown);
   same = find_leg (v, c, spec);
-  if (same != NO_LEG)
-    return volume_why (why, -EEXIST, "%s is leg %u already; %s", c->shown, same,
-                       same == replaced ? "rejoin it, or give another"
-                                        : "give another");
+  if (same != NO_LEG && (same != replaced || !is_out (v, same)))
+    return volume_why (why, -EEXIST, "%s is leg %u already; give another",
+                       c->shown, same);
+  if (same != NO_LEG) {
+    r = let_go (v, same, c, why);
+    if (r < 0)
+      return r;
+  }
   r = volume_open_device (&v->leg_options, spec, 0, &c->bdev);
   if (r < 0)
     return why_not_opened (why, c, spec, r);

@@ -296,6 +296,36 @@ START_TEST (a_leg_rejoins_when_it_is_there_again)
 }
 END_TEST
 
+/* Somebody has written to it meanwhile: it does not rejoin, but may be filled as
+ * a new one, as it is told.
+ */
+START_TEST (a_leg_takes_its_own_place)
+{
+  struct name b;
+  struct volume_test t;
+  FILE *f;
+
+  volume_test_create (&t);
+  b = path_of (&t, "b.img");
+  put_pattern (t.device, 1, 0, VOLUME_SECTORS);
+  refused (volume_leg_replace (t.volume, 1, b.path, why), -EEXIST, "b.img",
+           "is leg 1 already; give another");
+  volume_test_stop (&t);
+  f = fopen (b.path, "r+");
+  ck_assert_ptr_nonnull (f);
+  volume_test_start (&t, NULL);
+  done (volume_leg_fail (t.volume, 1, why));
+  put_pattern (t.device, 2, 300, 50);
+  ck_assert_int_eq (fputc ('?', f), '?');
+  ck_assert_int_eq (fclose (f), 0);
+  done (volume_leg_replace (t.volume, 1, b.path, why));
+  wait_for_sync (&t);
+  volume_test_stop (&t);
+  assert_same_files (&t, "a.img", "b.img");
+  meta_test_destroy (&t.meta);
+}
+END_TEST
+
 START_TEST (a_scrub_repairs)
 {
   struct volume_test t;
@@ -393,7 +423,7 @@ START_TEST (what_is_refused_changes_nothing)
   refused (volume_leg_add (t.volume, "", &leg, why), -EINVAL, "no name",
            "give a file");
   refused (volume_leg_replace (t.volume, 1, path_of (&t, "b.img").path, why),
-           -EEXIST, "is leg 1 already", "rejoin it");
+           -EEXIST, "is leg 1 already", "give another");
   refused (volume_leg_replace (t.volume, 1, path_of (&t, "a.img").path, why),
            -EEXIST, "is leg 0 already", "give another");
   refused (volume_leg_replace (t.volume, 1, small.path, why), -EINVAL,
@@ -723,6 +753,7 @@ main (void)
     gaps_are_filled,
     a_leg_is_replaced,
     a_leg_rejoins_when_it_is_there_again,
+    a_leg_takes_its_own_place,
     a_scrub_repairs,
     the_resync_is_directed,
     what_is_refused_changes_nothing,

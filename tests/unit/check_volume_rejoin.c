@@ -133,6 +133,43 @@ START_TEST (a_server_that_may_still_write_is_waited_for)
 }
 END_TEST
 
+/* Another disk behind the same name: it does not rejoin, and is filled when it
+ * is told to be a new leg; but not while something may still land there.
+ */
+START_TEST (a_server_takes_its_own_place)
+{
+  struct fake_options other = usual;
+  struct volume_why why = { "" };
+  struct rig rig;
+
+  rig_create (&rig);
+  put_pattern (rig.t.device, 1, 0, VOLUME_SECTORS);
+  wait_for_sync (&rig);
+  fake_nbd_hold (rig.fake, FAKE_WRITE);
+  put_pattern (rig.t.device, 2, 100, 1);
+  ck_assert_int_eq (state_of (&rig), LEG_FAILED);
+  ck_assert_int_eq (volume_leg_replace (rig.t.volume, 1,
+                                        fake_nbd_uri (rig.fake), &why),
+                    -EBUSY);
+  if (strstr (why.text, "wait until it answers or ends") == NULL)
+    ck_abort_msg ("%s", why.text);
+  /* It answers, and is another one from then on. */
+  other.flags &= ~FAKE_HAS_FLUSH;
+  fake_nbd_set_options (rig.fake, &other);
+  fake_nbd_hold (rig.fake, 0);
+  wait_until (was_said ("the export is another one than before"));
+  memset (fake_nbd_disk (rig.fake), 0x5a, SIZE);
+  ck_assert_int_eq (volume_leg_rejoin (rig.t.volume, 1, &why), -ESTALE);
+  ck_assert_msg (volume_leg_replace (rig.t.volume, 1, fake_nbd_uri (rig.fake),
+                                     &why) == 0,
+                 "%s", why.text);
+  wait_for_sync (&rig);
+  assert_far (&rig, 2, 100, 1);
+  assert_far (&rig, 1, 101, 500);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* A volume whose file has been failed: all is on the server. */
 static void
 rig_create_alone (struct rig *rig)
@@ -334,6 +371,7 @@ main (void)
     a_lost_server_is_connected_again,
     a_server_that_may_still_write_is_waited_for,
     descriptors_run_out,
+    a_server_takes_its_own_place,
     the_last_leg_is_connected_again,
     what_the_last_leg_has_lost_is_not_flushed,
     the_administrator_has_the_last_word,
