@@ -171,7 +171,7 @@ START_TEST (an_idle_device_does_not_fail)
   struct fake_nbd *fake = fake_nbd_create (&usual);
   struct block_device *idle = open_fake (fake, SHORT_MS, 1);
   struct fake_nbd *silent = fake_nbd_create (&usual);
-  struct block_device *bdev = open_fake (silent, 3 * SHORT_MS, 1);
+  struct block_device *bdev = open_fake (silent, SHORT_MS + QUICK_MS, 1);
   char data[SECTOR_SIZE];
 
   ck_assert_int_eq (read_at (idle, 0, 1, data), 0);
@@ -260,5 +260,5 @@ main (void)
     NULL,
   };
 
-  return unit_main ("bdev_nbd_silence", tests);
+  return unit_main_at_once ("bdev_nbd_silence", tests);
 }

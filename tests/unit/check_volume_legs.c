@@ -296,8 +296,8 @@ START_TEST (a_leg_rejoins_when_it_is_there_again)
 }
 END_TEST
 
-/* Somebody has written to it meanwhile: it does not rejoin, but may be filled as
- * a new one, as it is told.
+/* Somebody has written to it meanwhile: it does not rejoin, but may be filled
+ * as a new one, as it is told.
  */
 START_TEST (a_leg_takes_its_own_place)
 {

@@ -9,12 +9,14 @@
 #define DMIO_TEST_UTIL_H
 
 #include <check.h>
+#include <errno.h>
 #include <ftw.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "block-device.h"
@@ -58,6 +60,35 @@ unit_main (const char *name, const TTest *const *tests)
   failed = srunner_ntests_failed (runner);
   srunner_free (runner);
   return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The same for tests that spend their time waiting: all at once, each in a
+ * process of its own.
+ */
+static inline int
+unit_main_at_once (const char *name, const TTest *const *tests)
+{
+  const char *fork_mode = getenv ("CK_FORK");
+  bool has_failed = false;
+  int status;
+
+  if (getenv ("CK_RUN_CASE") != NULL ||
+      (fork_mode != NULL && strcmp (fork_mode, "no") == 0))
+    return unit_main (name, tests);
+  for (; *tests != NULL; ++tests) {
+    pid_t pid = fork ();
+
+    must (pid != -1);
+    if (pid == 0) {
+      must (setenv ("CK_RUN_CASE", (*tests)->name, 1) == 0);
+      exit (unit_main (name, (const TTest *const[]){ *tests, NULL }));
+    }
+  }
+  while (wait (&status) != -1)
+    if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
+      has_failed = true;
+  must (errno == ECHILD);
+  return has_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* True where everything takes so long that a part must do: under valgrind,
