@@ -12,7 +12,7 @@
 enum calamity {
   CALAMITY_POWER, /* it fails */
   CALAMITY_KILL,  /* of the program */
-  /* Stories of tables only: not an event, but a call of a disk. */
+  /* Not an event, but a call of a disk. */
   CALAMITY_CALL,  /* it fails */
   CALAMITY_CALLS, /* it fails, as do all later ones of that kind and disk */
 };
