@@ -10,16 +10,14 @@
 #include <string.h>
 
 #include "latency.h"
-
-#define SHARDS 16
-#define CACHE_LINE 64
+#include "shard.h"
 
 struct shard {
   struct {
     atomic_ullong buckets[LATENCY_BUCKETS];
     atomic_ullong sum_ns;
   } ops[LATENCY_OPS];
-} __attribute__ ((aligned (CACHE_LINE)));
+} __attribute__ ((aligned (SHARD_ALIGN)));
 
 struct latency {
   struct shard shards[SHARDS];
@@ -42,7 +40,7 @@ latency_create (struct latency **latency)
 {
   struct latency *l;
 
-  if (posix_memalign ((void **) &l, CACHE_LINE, sizeof *l) != 0)
+  if (posix_memalign ((void **) &l, SHARD_ALIGN, sizeof *l) != 0)
     return -ENOMEM;
   memset (l, 0, sizeof *l);
   *latency = l;
@@ -68,19 +66,6 @@ latency_reset (struct latency *latency)
       atomic_store_explicit (&latency->shards[i].ops[op].sum_ns, 0,
                              memory_order_relaxed);
     }
-}
-
-/* The shard of this thread: they are given out in turn. */
-static unsigned
-shard_index (void)
-{
-  static atomic_uint next;
-  static _Thread_local unsigned mine; /* 0: none yet */
-
-  if (mine == 0)
-    mine = atomic_fetch_add_explicit (&next, 1, memory_order_relaxed) % SHARDS +
-           1;
-  return mine - 1;
 }
 
 static unsigned

@@ -33,8 +33,8 @@
 #include "merge.h"
 #include "snapshot-impl.h"
 
-#define COPY_SECTORS 2048U /* at most, in one step, but at least a chunk */
-#define COPY_ALIGN 4096U   /* of the memory, for O_DIRECT */
+#define COPY_SECTORS (MERGE_STEP_BYTES >> SECTOR_SHIFT)
+#define COPY_ALIGN 4096U /* of the memory, for O_DIRECT */
 
 struct merge {
   struct target target;
@@ -312,7 +312,7 @@ move_chunks (struct merge *m, const struct exception *first, uint64_t count)
 }
 
 int
-merge_step (struct merge *m, struct range_lock *range_lock)
+merge_step (struct merge *m, struct range_lock *range_lock, uint64_t *bytes)
 {
   struct snapshot *s = m->snapshot;
   struct exception first;
@@ -323,13 +323,17 @@ merge_step (struct merge *m, struct range_lock *range_lock)
                                               1),
                                       &first, &count);
 
+  *bytes = 0;
   if (r < 0 || count == 0)
     return r;
   range_lock_acquire (range_lock, &hold, first.old_chunk << s->chunk_shift,
                       count << s->chunk_shift);
   r = move_chunks (m, &first, count);
   range_lock_release (range_lock, &hold);
-  return r < 0 ? r : 1;
+  if (r < 0)
+    return r;
+  *bytes = sector_to_bytes (count << s->chunk_shift);
+  return 1;
 }
 
 /*----- life ------------------------------------------------------------*/

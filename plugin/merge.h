@@ -26,12 +26,16 @@ void merge_set_older (struct merge *merge, struct merge *older);
 /* What LOWER is to become, from now on and at the end. */
 struct target *merge_target (struct merge *merge);
 
-/* Move some chunks, the last ones first.  RANGE_LOCK is the one in which all
- * who write to the target hold their range.  One caller at a time.  Returns 1,
- * 0 when there are no more, or an error of the store or of LOWER: then it
- * can be tried again, and all that is read and written meanwhile is right.
+/* Move some chunks, the last ones first: at most MERGE_STEP_BYTES, but at least
+ * a chunk.  RANGE_LOCK is the one in which all who write to the target hold
+ * their range; it holds that of the chunks, and nothing once it has returned.
+ * One caller at a time.  Returns 1, 0 when there are no more, or an error of
+ * the store or of LOWER: then it can be tried again, and all that is read and
+ * written meanwhile is right.  *BYTES is what was moved.
  */
-int merge_step (struct merge *merge, struct range_lock *range_lock);
+#define MERGE_STEP_BYTES (1U << 20)
+int merge_step (struct merge *merge, struct range_lock *range_lock,
+                uint64_t *bytes);
 
 /* There are no more: from now on the target is LOWER, and the snapshot is not
  * used any more.

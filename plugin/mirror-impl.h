@@ -12,6 +12,7 @@
 #include "dm-io.h"
 #include "group-sync.h"
 #include "mirror.h"
+#include "pace.h"
 #include "region-hash.h"
 #include "sync.h"
 
@@ -70,7 +71,6 @@ struct mirror {
   struct region_hash *regions;
   sector_t region_sectors;
   enum read_policy read_policy;
-  _Atomic uint64_t resync_rate;
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
   mirror_note_fn note;
@@ -110,6 +110,8 @@ struct mirror {
   bool resync_has_begun;  /* it has been told, and its end has not */
   bool resync_pause_ends; /* with what has begun */
   bool resync_is_now;     /* the next try need not wait for its time */
+  struct pace *pace;
+  struct pace_job resync_job; /* the resync's thread's */
   struct thread resync_thread;
   struct kcopyd_client *kcopyd;
   atomic_uint copies_from[MIRROR_MAX_LEGS]; /* copies of regions, of each leg */
@@ -128,14 +130,20 @@ struct mirror {
 
   /* The scrub; a leaf. */
   struct mutex scrub_lock;
-  struct cond scrub_wake;
   bool scrub_is_running;
   bool scrub_must_stop;
   sector_t scrub_done;
   atomic_ulong scrub_mismatches, scrub_repaired;
+  struct pace_job scrub_job; /* the scrub's thread's */
   struct thread scrub_thread;
   struct scrub *scrub; /* its memory, until the thread has been joined */
 };
+
+/* While clients are busy the resync and the scrub rest no longer than this
+ * after a piece: pace.h.
+ */
+#define RESYNC_REST_MAX_NS (NS_PER_SECOND / 4)
+#define SCRUB_REST_MAX_NS (NS_PER_SECOND / 20)
 
 #define NO_LEG UINT32_MAX
 
@@ -328,9 +336,6 @@ leg_get_in_sync (struct mirror *m, struct leg *leg)
  */
 void mirror_set_leg_state (struct mirror *m, unsigned leg,
                            enum leg_state state);
-
-/* What clients have done so far: while it rises they are busy. */
-uint64_t mirror_count_requests (struct mirror *m);
 
 /* Make it durable that a leg is in STATE from now on: leg_changed.  The caller
  * holds state_lock.

@@ -47,11 +47,10 @@
   (RESYNC_PARTS * \
    (unsigned) (KCOPYD_SUB_JOB_SECTORS * SECTOR_SIZE / DM_PAGE_SIZE))
 
-/* While clients are busy one region is copied at a time, and then the resync
- * rests so many times as long as that took, but not longer than so.
+/* The rate's share of the resync is looked at so often while it waits for its
+ * time: that another job has ended does not wake it.
  */
-#define RESYNC_REST_FACTOR 3
-#define RESYNC_REST_MAX_NS (NS_PER_SECOND / 4)
+#define RESYNC_LOOK_AGAIN_NS (60 * NS_PER_SECOND)
 
 /* One region on its way. */
 struct region_copy {
@@ -60,9 +59,8 @@ struct region_copy {
   bool is_done; /* under resync_lock */
   bool is_over; /* and it is in sync and let go already */
   uint64_t region;
-  uint64_t begun_ns;
-  uint64_t requests; /* of clients, up to then */
-  bool they_agree;   /* the legs that are in sync */
+  struct pace_piece piece;
+  bool they_agree; /* the legs that are in sync */
   unsigned source;
   unsigned num_dests;
   unsigned legs[MIRROR_MAX_LEGS];
@@ -77,11 +75,7 @@ struct region_copy {
 struct pass {
   struct mirror *m;
   uint64_t *clean_ns;
-  uint64_t started_ns;
-  uint64_t begun_bytes;
   uint64_t next_region;
-  uint64_t rest_until_ns;
-  bool is_busy; /* clients were: then one copy at a time */
   unsigned in_flight;
   struct region_copy copies[RESYNC_COPIES];
 };
@@ -259,10 +253,9 @@ begin_copy (struct pass *p, uint64_t region)
   copy->is_used = true;
   p->in_flight++;
   region_hash_recovery_begin (m->regions, region);
-  copy->begun_ns = clock_now_ns ();
-  copy->requests = mirror_count_requests (m);
   choose_legs (copy);
-  p->begun_bytes += sector_to_bytes (copy->from.count);
+  pace_piece_begin (&m->resync_job, &copy->piece,
+                    sector_to_bytes (copy->from.count));
   if (copy->num_dests == 0)
     copy->is_done = true;
   else if (is_hole (&copy->from)) {
@@ -331,43 +324,19 @@ end_copy (struct region_copy *copy)
 
 /*----- the pace --------------------------------------------------------*/
 
-/* So long may BYTES take at RATE, in ns. */
-static uint64_t
-time_for (uint64_t rate, uint64_t bytes)
-{
-  if (rate == 0)
-    return 0;
-  /* In two steps, so that no product passes 2^64 before its time. */
-  return bytes / rate * NS_PER_SECOND +
-         (uint64_t) ((double) (bytes % rate) / (double) rate *
-                     (double) NS_PER_SECOND);
-}
-
-/* COPY has ended.  Rest if clients have been busy meanwhile. */
-static void
-yield_to_clients (struct pass *p, const struct region_copy *copy)
-{
-  uint64_t now_ns = clock_now_ns ();
-
-  p->is_busy = mirror_count_requests (p->m) != copy->requests;
-  if (p->is_busy)
-    p->rest_until_ns = now_ns +
-                       MIN_OF ((now_ns - copy->begun_ns) * RESYNC_REST_FACTOR,
-                               RESYNC_REST_MAX_NS);
-}
-
-/* When the next copy may begin; UINT64_MAX: not before one has ended. */
+/* When the next copy may begin; UINT64_MAX: not before one has ended.
+ * While clients are busy there is one at a time.
+ */
 static uint64_t
 next_begin_ns (const struct pass *p)
 {
   struct mirror *m = p->m;
   uint64_t depth = RESYNC_BYTES / sector_to_bytes (m->region_sectors);
 
-  depth = p->is_busy ? 1 : MIN_OF (MAX_OF (depth, 1), RESYNC_COPIES);
-  if (p->in_flight >= depth)
-    return UINT64_MAX;
-  return MAX_OF (p->rest_until_ns,
-                 p->started_ns + time_for (m->resync_rate, p->begun_bytes));
+  depth = pace_is_busy (&m->resync_job)
+            ? 1
+            : MIN_OF (MAX_OF (depth, 1), RESYNC_COPIES);
+  return p->in_flight < depth ? pace_next_ns (&m->resync_job) : UINT64_MAX;
 }
 
 /*----- all regions -----------------------------------------------------*/
@@ -449,7 +418,7 @@ take_done_locked (struct pass *p)
     end_copy (copy);
     copy->is_used = false;
     p->in_flight--;
-    yield_to_clients (p, copy);
+    pace_piece_end (&m->resync_job, &copy->piece, copy->piece.bytes);
     mirror_tell (m, MIRROR_RESYNC_GOES_ON);
     mutex_lock (&m->resync_lock);
   }
@@ -496,7 +465,9 @@ resync_pass (struct pass *p)
     else if (until_ns == UINT64_MAX)
       cond_wait (&m->resync_wake, &m->resync_lock);
     else
-      (void) cond_wait_until (&m->resync_wake, &m->resync_lock, until_ns);
+      (void) cond_wait_until (&m->resync_wake, &m->resync_lock,
+                              MIN_OF (until_ns,
+                                      clock_now_ns () + RESYNC_LOOK_AGAIN_NS));
   }
 }
 
@@ -594,11 +565,12 @@ resync_main (void *arg)
     struct pass pass = {
       .m = m,
       .clean_ns = &clean_ns,
-      .started_ns = clock_now_ns (),
     };
 
     begin_resync (m);
+    pace_job_begin (&m->resync_job);
     resync_pass (&pass);
+    pace_job_end (&m->resync_job);
     if (mirror_is_clean (m))
       finish_resync (m);
     if (end_resync (m) || !is_on (m)) {
@@ -736,14 +708,11 @@ mirror_hurry_resync (struct mirror *mirror)
 }
 
 bool
-mirror_set_resync_rate (struct mirror *mirror, uint64_t bytes_per_second)
+mirror_set_pace_rate (struct mirror *mirror, uint64_t bytes_per_second)
 {
-  bool has_changed;
+  bool has_changed = pace_set_rate (mirror->pace, bytes_per_second);
 
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&mirror->resync_lock);
-  has_changed = mirror->resync_rate != bytes_per_second;
-  mirror->resync_rate = bytes_per_second;
-  cond_broadcast (&mirror->resync_wake);
+  mirror_wake_resync (mirror); /* which waits here, for copies, too */
   return has_changed;
 }
 

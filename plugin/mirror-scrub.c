@@ -37,18 +37,11 @@
 #include <string.h>
 
 #include "bits.h"
-#include "clock.h"
 #include "log-sink.h"
 #include "mirror-impl.h"
 
 /* So much is compared while a region is held. */
 #define SCRUB_SECTORS 256U
-
-/* While clients are busy the scrub rests so many times as long as a piece
- * has taken, but no longer than this.
- */
-#define SCRUB_REST_FACTOR 3
-#define SCRUB_REST_MAX_NS (NS_PER_SECOND / 20)
 
 /* The sectors of one leg that differ, one behind the other. */
 struct mismatch_range {
@@ -61,7 +54,6 @@ struct mismatch_range {
 struct scrub {
   struct mirror *m;
   enum scrub_mode mode;
-  uint64_t client_requests;                      /* when last looked */
   struct mismatch_range ranges[MIRROR_MAX_LEGS]; /* not yet told */
 
   /* The piece: which legs have been read, and what they hold. */
@@ -305,29 +297,31 @@ scrub_piece (struct scrub *s, uint64_t region)
 
 /*----- at its pace -----------------------------------------------------*/
 
-/* Rest after a piece that was begun at STARTED_NS: for clients, and for the
- * rate.  Returns false when the scrub is to stop.
- */
 static bool
-rest (struct scrub *s, uint64_t started_ns)
+must_stop (void *arg)
 {
-  struct mirror *m = s->m;
-  uint64_t rate = m->resync_rate, now = clock_now_ns (), until = 0;
-  uint64_t requests = mirror_count_requests (m);
-
-  if (requests != s->client_requests)
-    until = now +
-            MIN_OF ((now - started_ns) * SCRUB_REST_FACTOR, SCRUB_REST_MAX_NS);
-  s->client_requests = requests;
-  if (rate > 0)
-    until = MAX_OF (until, started_ns +
-                             sector_to_bytes (s->count) * NS_PER_SECOND / rate);
+  struct mirror *m = arg;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->scrub_lock);
+  return m->scrub_must_stop;
+}
+
+/* Compare the piece that begins at the scrub's sector. */
+static void
+scrub_next_piece (struct scrub *s)
+{
+  struct mirror *m = s->m;
+  uint64_t region = s->sector / m->region_sectors;
+  struct pace_piece piece;
+  sector_t first, length;
+
+  region_hash_region_range (m->regions, region, &first, &length);
+  s->count = MIN_OF (first + length - s->sector, SCRUB_SECTORS);
+  pace_piece_begin (&m->scrub_job, &piece, sector_to_bytes (s->count));
+  scrub_piece (s, region);
+  pace_piece_end (&m->scrub_job, &piece, sector_to_bytes (s->count));
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->scrub_lock);
   m->scrub_done += s->count;
-  while (!m->scrub_must_stop && clock_now_ns () < until)
-    (void) cond_wait_until (&m->scrub_wake, &m->scrub_lock, until);
-  return !m->scrub_must_stop;
 }
 
 static void
@@ -340,16 +334,14 @@ scrub_main (void *arg)
   unsigned i;
 
   mirror_tell (m, MIRROR_SCRUB_BEGINS);
-  for (s->sector = 0; goes_on && s->sector < sectors; s->sector += s->count) {
-    uint64_t region = s->sector / m->region_sectors;
-    uint64_t started_ns = clock_now_ns ();
-    sector_t first, length;
-
-    region_hash_region_range (m->regions, region, &first, &length);
-    s->count = MIN_OF (first + length - s->sector, SCRUB_SECTORS);
-    scrub_piece (s, region);
-    goes_on = rest (s, started_ns);
+  pace_job_begin (&m->scrub_job);
+  for (s->sector = 0; s->sector < sectors; s->sector += s->count) {
+    goes_on = pace_wait (&m->scrub_job, must_stop, m);
+    if (!goes_on)
+      break;
+    scrub_next_piece (s);
   }
+  pace_job_end (&m->scrub_job);
   for (i = 0; i < MIRROR_MAX_LEGS; ++i)
     tell_range (s, i);
   log_info ("mirror: scrub %s: %" PRIu64 " sectors differ, %" PRIu64
@@ -380,7 +372,6 @@ mirror_scrub_start (struct mirror *mirror, enum scrub_mode mode)
     return -ENOMEM;
   s->m = mirror;
   s->mode = mode;
-  s->client_requests = mirror_count_requests (mirror);
   memset (s->ranges, 0, sizeof s->ranges);
   mirror->scrub_mismatches = mirror->scrub_repaired = 0;
   mutex_lock (&mirror->scrub_lock);
@@ -407,8 +398,8 @@ mirror_scrub_stop (struct mirror *mirror)
     return;
   mutex_lock (&mirror->scrub_lock);
   mirror->scrub_must_stop = true;
-  cond_broadcast (&mirror->scrub_wake);
   mutex_unlock (&mirror->scrub_lock);
+  pace_wake (mirror->pace);
   thread_join (&mirror->scrub_thread);
   free (mirror->scrub);
   mirror->scrub = NULL;

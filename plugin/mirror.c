@@ -97,17 +97,6 @@ mirror_fail_leg (struct mirror *m, const struct leg_failure *failure)
   return 0;
 }
 
-uint64_t
-mirror_count_requests (struct mirror *m)
-{
-  uint64_t n = 0;
-  unsigned i;
-
-  for (i = 0; i < m->leg_count; ++i)
-    n += m->legs[i].reads + m->legs[i].writes;
-  return n;
-}
-
 unsigned
 mirror_primary (struct mirror *m)
 {
@@ -482,7 +471,7 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   assert (mirror_count_in_sync (m) > 0);
   m->region_sectors = params->region_sectors;
   m->read_policy = params->read_policy;
-  m->resync_rate = params->resync_rate;
+  m->pace = params->pace;
   m->leg_changed = params->leg_changed;
   m->resynced = params->resynced;
   m->note = params->note;
@@ -497,7 +486,8 @@ mirror_create (const struct mirror_params *params, struct mirror **mirror)
   mutex_init (&m->repair_lock);
   cond_init (&m->repair_wake);
   mutex_init (&m->scrub_lock);
-  cond_init (&m->scrub_wake);
+  pace_job_init (&m->resync_job, m->pace, RESYNC_REST_MAX_NS);
+  pace_job_init (&m->scrub_job, m->pace, SCRUB_REST_MAX_NS);
   *mirror = m;
   return 0;
 
@@ -531,7 +521,8 @@ mirror_destroy (struct mirror *mirror)
     mutex_destroy (&mirror->legs[i].device_lock);
   region_hash_destroy (mirror->regions);
   dirty_log_destroy (mirror->log);
-  cond_destroy (&mirror->scrub_wake);
+  pace_job_destroy (&mirror->scrub_job);
+  pace_job_destroy (&mirror->resync_job);
   mutex_destroy (&mirror->scrub_lock);
   cond_destroy (&mirror->repair_wake);
   mutex_destroy (&mirror->repair_lock);

@@ -74,6 +74,8 @@ typedef void (*mirror_note_fn) (void *opaque, enum mirror_note note);
  */
 typedef int (*mirror_log_failed_fn) (void *opaque, int error);
 
+struct pace;
+
 struct mirror_params {
   unsigned leg_count;
   struct block_device *legs[MIRROR_MAX_LEGS]; /* the mirror closes them */
@@ -86,7 +88,7 @@ struct mirror_params {
   bool is_in_sync;         /* all regions are; else those clean in the log, of
                             * which a core log has none */
   enum read_policy read_policy;
-  uint64_t resync_rate; /* bytes a second, 0: no limit */
+  struct pace *pace; /* of resync and scrub; outlives the mirror */
   mirror_leg_fn leg_changed;
   mirror_resynced_fn resynced;
   mirror_note_fn note;             /* NULL: nobody wants to know */
@@ -161,8 +163,10 @@ int mirror_cancel_resync (struct mirror *mirror);
 /* Try again now what could not be copied, instead of when it is time. */
 void mirror_hurry_resync (struct mirror *mirror);
 
-/* A new rate, of the scrub, too; 0: no limit.  Returns false if it was that. */
-bool mirror_set_resync_rate (struct mirror *mirror, uint64_t bytes_per_second);
+/* A new rate, of all that has this mirror's pace; 0: no limit.  Returns false
+ * if it was that.
+ */
+bool mirror_set_pace_rate (struct mirror *mirror, uint64_t bytes_per_second);
 
 /* True if there is anything to copy that can be. */
 bool mirror_needs_resync (struct mirror *mirror);

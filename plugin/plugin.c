@@ -27,6 +27,7 @@
 #include "config.h"
 #include "control.h"
 #include "log-sink.h"
+#include "pace.h"
 #include "table-devices.h"
 #include "volume.h"
 
@@ -418,15 +419,18 @@ modify_sector (struct volume_device *d, const struct part *part,
 
 /*----- requests --------------------------------------------------------*/
 
-/* One request, whose time is taken if somebody may ask for it. */
+/* One request, which the background is to know of, and whose time is taken if
+ * somebody may ask for it.
+ */
 struct timer {
   enum latency_op op;
   uint64_t began_ns;
 };
 
 static struct timer
-begin_request (enum latency_op op)
+begin_request (struct volume_device *d, enum latency_op op)
 {
+  pace_note_request (d->pace);
   return (struct timer){ op, latency != NULL ? clock_now_ns () : 0 };
 }
 
@@ -469,7 +473,7 @@ static int
 dm_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
           uint32_t flags)
 {
-  struct timer timer = begin_request (LATENCY_READ);
+  struct timer timer = begin_request (handle, LATENCY_READ);
 
   (void) flags;
   return end_request (&timer, read_bytes (handle, buffer, count, offset));
@@ -479,7 +483,7 @@ static int
 dm_pwrite (void *handle, const void *buffer, uint32_t count, uint64_t offset,
            uint32_t flags)
 {
-  struct timer timer = begin_request (LATENCY_WRITE);
+  struct timer timer = begin_request (handle, LATENCY_WRITE);
   struct volume_device *d = handle;
   const char *p = buffer;
   uint64_t left = count;
@@ -506,7 +510,7 @@ dm_pwrite (void *handle, const void *buffer, uint32_t count, uint64_t offset,
 static int
 dm_flush (void *handle, uint32_t flags)
 {
-  struct timer timer = begin_request (LATENCY_FLUSH);
+  struct timer timer = begin_request (handle, LATENCY_FLUSH);
   struct volume_device *d = handle;
 
   (void) flags;
@@ -562,7 +566,7 @@ zero_bytes (struct volume_device *d, uint64_t offset, uint64_t bytes,
 static int
 dm_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  struct timer timer = begin_request (LATENCY_ZERO);
+  struct timer timer = begin_request (handle, LATENCY_ZERO);
 
   return end_request (&timer, zero_bytes (handle, offset, count,
                                           bdev_flags_of (flags)));
@@ -574,7 +578,7 @@ dm_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 static int
 dm_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  struct timer timer = begin_request (LATENCY_TRIM);
+  struct timer timer = begin_request (handle, LATENCY_TRIM);
   int r = zero_bytes (handle, offset, count,
                       bdev_flags_of (flags) | BDEV_UNMAP | BDEV_FAST);
 
@@ -590,6 +594,7 @@ dm_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   sector_t sector = offset >> SECTOR_SHIFT;
   sector_t left = div_round_up (end, SECTOR_SIZE) - sector;
 
+  pace_note_request (d->pace);
   while (left > 0) {
     struct bdev_extent extent;
     uint64_t begin = sector_to_bytes (sector);
@@ -622,10 +627,12 @@ dm_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 static int
 dm_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
+  struct volume_device *d = handle;
   char scratch[65536];
   int r = 0;
 
   (void) flags;
+  pace_note_request (d->pace);
   while (count > 0 && r == 0) {
     uint32_t n = MIN_OF (count, (uint32_t) sizeof scratch);
 

@@ -207,7 +207,6 @@ const struct rpc_method control_methods[] = {
     .name = "resync.rate",
     .text = "Limit the copying in the background.",
     .params = { { "rate", RPC_SIZE, true, "bytes a second; 0: no limit" } },
-    .may_block = true,
     .call = call_resync_rate,
   },
   {

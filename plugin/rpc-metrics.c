@@ -273,6 +273,17 @@ put_scrub (struct text *t, const struct volume_status *status)
           "Copies of sectors that it has rewritten.", status->scrub.repaired);
 }
 
+static void
+put_pace (struct text *t, const struct volume_status *status)
+{
+  single (t, "background_bytes_total", "counter",
+          "What the background has copied, moved and compared.",
+          status->background.bytes);
+  single (t, "background_rests_total", "counter",
+          "Rests that it has taken because clients were busy.",
+          status->background.rests);
+}
+
 /*----- snapshots -------------------------------------------------------*/
 
 static void
@@ -393,6 +404,7 @@ call_metrics (void *context, const json_t *params, struct rpc_result *result)
   put_resync (&t, &status);
   put_log (&t, &status);
   put_scrub (&t, &status);
+  put_pace (&t, &status);
   put_snapshots (&t, &status);
   put_requests (&t, c);
   put_control (&t, c);

@@ -289,22 +289,37 @@ find_run (struct snapshot *s, uint64_t *chunk, uint64_t max)
   return 0;
 }
 
-#define HAND_DOWN_SECTORS 2048 /* in one step, but at least a chunk */
+/* True if S has all of a range. */
+static bool
+has_all (struct snapshot *s, sector_t sector, sector_t count)
+{
+  uint64_t chunk = snapshot_chunk_of (s, sector);
+  uint64_t last = snapshot_chunk_of (s, sector + count - 1);
+
+  while (chunk <= last && snapshot_chunk_is_safe (s, chunk))
+    chunk++;
+  return chunk > last;
+}
 
 int
-snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk)
+snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk, uint64_t *bytes)
 {
-  uint64_t max = MAX_OF (HAND_DOWN_SECTORS >> snapshot->chunk_shift, 1);
+  uint64_t max = MAX_OF (HAND_DOWN_BYTES >> SECTOR_SHIFT >>
+                           snapshot->chunk_shift,
+                         1);
   uint64_t count = find_run (snapshot, chunk, max);
   sector_t begin, end;
   int r;
 
   assert (atomic_load (&snapshot->is_leaving));
-  if (count == 0)
+  *bytes = 0;
+  if (count == 0 || snapshot->below == NULL)
     return 0;
   begin = *chunk << snapshot->chunk_shift;
   end = MIN_OF ((*chunk + count) << snapshot->chunk_shift,
                 snapshot->view.sectors);
+  if (!has_all (snapshot->below, begin, end - begin))
+    *bytes = sector_to_bytes (end - begin);
   /* Nobody's write is at stake, so none of them is lost for it. */
   r = snapshot_preserve_or_fail (snapshot->below, begin, end - begin);
   if (r < 0)

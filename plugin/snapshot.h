@@ -103,11 +103,14 @@ int snapshot_break (struct snapshot *snapshot, const char *why);
 void snapshot_leave (struct snapshot *snapshot);
 
 /* Give the next older snapshots what only this one has, which is leaving:
- * one run of chunks from *CHUNK on, which moves on.  Returns 1, 0 when there
- * are no more, or an error: an older one must not break (BREAK_GUEST_WRITE)
- * and cannot take it; then *CHUNK is where it was.
+ * one run of chunks from *CHUNK on, which moves on; at most HAND_DOWN_BYTES,
+ * but at least a chunk.  Returns 1, 0 when there are no more, or an error: an
+ * older one must not break (BREAK_GUEST_WRITE) and cannot take it; then *CHUNK
+ * is where it was.  *BYTES is what was copied, about: 0 if they had all of it.
  */
-int snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk);
+#define HAND_DOWN_BYTES (1U << 20)
+int snapshot_hand_down (struct snapshot *snapshot, uint64_t *chunk,
+                        uint64_t *bytes);
 
 /* Copies are made by KCOPYD, which outlives all I/O.  Needed before the
  * first write to the snapshot or to what is above it.

@@ -47,6 +47,7 @@ struct table_devices {
   unsigned count;
   struct table_device *devices; /* one for each line */
   int default_index;            /* or -1 */
+  struct pace *pace;            /* of merges; without a rate */
 
   struct mutex lock;
   struct kcopyd_client *kcopyd; /* once started */

@@ -311,10 +311,13 @@ table_devices_open (const struct volume_spec *spec,
   if (t->origins == NULL || t->devices == NULL)
     r = -ENOMEM;
   else
+    r = pace_create (0, &t->pace);
+  if (r == 0)
     t->count = spec->line_count;
   for (i = 0; i < t->count; ++i) {
     t->devices[i].line = &spec->lines[i];
     range_lock_init (&t->devices[i].device.range_lock);
+    t->devices[i].device.pace = t->pace;
   }
   if (r == 0)
     r = open_all (t);
@@ -464,6 +467,7 @@ table_devices_close (struct table_devices *devices)
   }
   free (devices->devices);
   free (devices->origins);
+  pace_destroy (devices->pace);
   mutex_destroy (&devices->lock);
   free (devices);
 }

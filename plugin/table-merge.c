@@ -33,6 +33,7 @@ struct table_merge {
   struct merge *merge;
   atomic_int state; /* enum merging */
   atomic_bool must_stop;
+  struct pace_job job;
   struct thread thread;
   bool has_thread; /* under the devices' lock */
 };
@@ -52,6 +53,7 @@ table_merge_create (struct table_device *d)
     free (tm);
     return r;
   }
+  pace_job_init (&tm->job, d->device.pace, VOLUME_REST_MAX_NS);
   tm->device = d;
   d->merge = tm;
   d->device.target = merge_target (tm->merge);
@@ -65,7 +67,30 @@ table_merge_destroy (struct table_merge *tm)
   if (tm == NULL)
     return;
   merge_destroy (tm->merge);
+  pace_job_destroy (&tm->job);
   free (tm);
+}
+
+static bool
+must_stop (void *arg)
+{
+  struct table_merge *tm = arg;
+
+  return atomic_load (&tm->must_stop);
+}
+
+/* As merge_step. */
+static int
+move_piece (struct table_merge *tm)
+{
+  struct pace_piece piece;
+  uint64_t bytes;
+  int r;
+
+  pace_piece_begin (&tm->job, &piece, MERGE_STEP_BYTES);
+  r = merge_step (tm->merge, &tm->device->device.range_lock, &bytes);
+  pace_piece_end (&tm->job, &piece, bytes);
+  return r;
 }
 
 static void
@@ -75,8 +100,10 @@ merge_main (void *arg)
   const struct table_line *line = tm->device->line;
   int r = 1;
 
-  while (r > 0 && !atomic_load (&tm->must_stop))
-    r = merge_step (tm->merge, &tm->device->device.range_lock);
+  pace_job_begin (&tm->job);
+  while (r > 0 && pace_wait (&tm->job, must_stop, tm))
+    r = move_piece (tm);
+  pace_job_end (&tm->job);
   if (r > 0) {
     atomic_store (&tm->state, MERGING_NONE);
     return;
@@ -118,6 +145,7 @@ table_merge_stop (struct table_merge *tm)
   if (!tm->has_thread)
     return;
   atomic_store (&tm->must_stop, true);
+  pace_wake (tm->job.pace);
   thread_join (&tm->thread);
   tm->has_thread = false;
 }

@@ -647,8 +647,8 @@ int
 volume_resync_set_rate (struct volume *v, uint64_t bytes_per_second,
                         struct volume_why *why)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->admin_lock);
-  if (!mirror_set_resync_rate (v->mirror, bytes_per_second))
+  /* Without admin_lock, which a job may have that a low rate holds up. */
+  if (!mirror_set_pace_rate (v->mirror, bytes_per_second))
     return volume_why (why, 1, "the rate is that already");
   return 0;
 }

@@ -32,6 +32,7 @@
 #include "bits.h"
 #include "clock.h"
 #include "log-sink.h"
+#include "merge.h"
 #include "volume-impl.h"
 
 /*----- gates -----------------------------------------------------------*/
@@ -196,6 +197,30 @@ note_stuck (struct volume *v, const struct snapshot *s, int error)
     log_debug ("snapshot %s: no memory for a reason", record->name);
 }
 
+static bool
+must_stop (void *arg)
+{
+  return volume_must_stop (arg);
+}
+
+/* Hand some of snapshot S down, at the worker's pace. */
+static int
+hand_piece_down (struct volume *v, struct snapshot *s, uint64_t *chunk)
+{
+  struct pace_job *job = &v->worker.job;
+  struct pace_piece piece;
+  uint64_t bytes;
+  int r;
+
+  if (!pace_wait (job, must_stop, v))
+    return -ESHUTDOWN;
+  pace_piece_begin (job, &piece, HAND_DOWN_BYTES);
+  r = snapshot_hand_down (s, chunk, &bytes);
+  pace_piece_end (job, &piece, bytes);
+  volume_job_note_handed (v, snapshot_name (s), *chunk);
+  return r;
+}
+
 /* Hand all of snapshot S down.  Returns 0, -ESHUTDOWN, or why not. */
 static int
 hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
@@ -203,14 +228,11 @@ hand_all_down (struct volume *v, struct snapshot *s, struct volume_why *why)
   uint64_t chunk = 0;
   int r;
 
-  do {
-    if (volume_must_stop (v))
-      return -ESHUTDOWN;
-    r = snapshot_hand_down (s, &chunk);
-    volume_job_note_handed (v, snapshot_name (s), chunk);
-  } while (r > 0);
-  if (r == 0)
-    return 0;
+  do
+    r = hand_piece_down (v, s, &chunk);
+  while (r > 0);
+  if (r == 0 || r == -ESHUTDOWN)
+    return r;
   note_stuck (v, s, r);
   return volume_why (why, r,
                      "snapshot %s: what older ones need of it cannot be handed "
@@ -279,6 +301,23 @@ work_on_removal (struct volume *v, struct volume_why *why)
   return first_error;
 }
 
+/* Move some chunks, at the worker's pace.  The caller holds no lock. */
+static int
+merge_piece (struct volume *v, struct volume_why *why)
+{
+  struct pace_job *job = &v->worker.job;
+  struct pace_piece piece;
+  uint64_t bytes;
+  int r;
+
+  if (!pace_wait (job, must_stop, v))
+    return -ESHUTDOWN;
+  pace_piece_begin (job, &piece, MERGE_STEP_BYTES);
+  r = volume_merge_step (v, &bytes, why);
+  pace_piece_end (job, &piece, bytes);
+  return r;
+}
+
 /* Go on with what the volume is rolled back to.  Returns as above. */
 static int
 work_on_merge (struct volume *v, struct volume_why *why)
@@ -289,7 +328,7 @@ work_on_merge (struct volume *v, struct volume_why *why)
   index = volume_find_state (v, SNAPSHOT_MERGING);
   if (index < 0 || v->merging != NULL) {
     mutex_unlock (&v->admin_lock);
-    return index < 0 ? 0 : volume_merge_step (v, why);
+    return index < 0 ? 0 : merge_piece (v, why);
   }
   r = finish_removal (v, (unsigned) index, why);
   mutex_unlock (&v->admin_lock);
@@ -382,7 +421,10 @@ worker_main (void *arg)
 
   while (!volume_must_stop (v)) {
     struct volume_why why;
-    int r = work (v, &why);
+    int r;
+
+    pace_job_begin (&v->worker.job);
+    r = work (v, &why);
 
     if (r > 0) {
       wait_ns = 0;
@@ -397,8 +439,10 @@ worker_main (void *arg)
     }
     else
       wait_ns = 0;
+    pace_job_end (&v->worker.job);
     wait_for_work (&v->worker, wait_ns);
   }
+  pace_job_end (&v->worker.job);
 }
 
 int
@@ -432,9 +476,11 @@ volume_resume_snapshots (struct volume *v)
 void
 volume_hurry (struct volume *v)
 {
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->worker.lock);
+  mutex_lock (&v->worker.lock);
   v->worker.must_stop = true;
   cond_broadcast (&v->worker.changed);
+  mutex_unlock (&v->worker.lock);
+  pace_wake (v->pace);
 }
 
 void
@@ -449,6 +495,7 @@ volume_chain_stop (struct volume *v)
   w->is_running = false;
   cond_broadcast (&w->changed);
   mutex_unlock (&w->lock);
+  pace_wake (v->pace);
   if (is_running)
     thread_join (&w->thread);
 }

@@ -67,6 +67,7 @@ volume_device_create (struct volume *v, int index,
               record->is_read_only ? ", read-only" : "");
   }
   range_lock_init (&d->range_lock);
+  d->pace = v->pace;
   *device = d;
   return 0;
 }

@@ -265,6 +265,7 @@ volume_diff_open (struct volume *v, const char *name, bool may_write,
   d->device.is_diff = true;
   format_description (from, dots + 2, d->device.description);
   range_lock_init (&d->device.range_lock);
+  d->device.pace = v->pace;
   *device = &d->device;
   return 0;
 

@@ -13,6 +13,7 @@
 #include "log-sink.h"
 #include "manifest.h"
 #include "meta-dir.h"
+#include "pace.h"
 #include "sync.h"
 #include "volume-admin-snapshots.h"
 #include "volume-jobs.h"
@@ -66,7 +67,8 @@ struct chain_worker {
   bool is_running;
   bool must_stop;
   bool has_work;
-  bool is_idle; /* nothing is left to do */
+  bool is_idle;        /* nothing is left to do */
+  struct pace_job job; /* the thread's */
 };
 
 /* How legs are opened. */
@@ -121,6 +123,11 @@ struct volume {
   struct meta_dir *dir; /* NULL: nothing is remembered */
   bool is_read_only;
   const char *read_only_reason;
+
+  /* Of all that goes on in the background, with or without the mirror. */
+  struct pace *pace;
+  struct pace_job restore_job; /* admin_lock's holder's */
+
   /* Which leg is read where they may differ was decided at this opening, and
    * is not recorded before the start: another opening may decide otherwise.
    */
@@ -246,18 +253,23 @@ uint64_t volume_job_end_locked (struct volume *v, enum job_kind kind,
 void volume_job_note_handed (struct volume *v, const char *name,
                              uint64_t chunk);
 
+/* The merge that is about to go on: so much is to be moved in all. */
+void volume_job_measure_merge (struct volume *v);
+
 /* The snapshots have been opened: what an earlier server has begun goes on.
  */
 void volume_jobs_begin (struct volume *v);
 
-/* What the snapshot NAME holds is about to be copied; so much of it has been,
- * false: that is to end; and it has come to its end.
+/* What the snapshot NAME holds is about to be copied; so much of it has been;
+ * and it has come to its end.  Whether somebody has cancelled it.
  */
 void volume_job_begin_restore (struct volume *v, const char *name,
                                uint64_t total_bytes);
-bool volume_job_note_restored (struct volume *v, const char *name,
+void volume_job_note_restored (struct volume *v, const char *name,
                                uint64_t bytes);
 void volume_job_end_restore (struct volume *v, const char *name);
+bool volume_job_is_cancelled (struct volume *v, enum job_kind kind,
+                              const char *name);
 
 /* An administrator has paused or resumed the resync. */
 void volume_note_resync (struct volume *v, enum event_type type);
@@ -540,6 +552,11 @@ void volume_chain_push (struct volume *v, struct snapshot *snapshot,
 int volume_chain_kick (struct volume *v);
 int volume_resume_snapshots (struct volume *v);
 
+/* While clients are busy, work on snapshots rests no longer than this after a
+ * piece: pace.h.
+ */
+#define VOLUME_REST_MAX_NS (NS_PER_SECOND / 4)
+
 /* The volume stops, and so must what takes long. */
 bool volume_must_stop (struct volume *v);
 void volume_chain_stop (struct volume *v);
@@ -553,8 +570,11 @@ struct target *volume_base (struct volume *v);
 int volume_open_merge (struct volume *v);
 void volume_close_merge (struct volume *v);
 
-/* For the worker: some chunks, or the end.  Returns 1, or an error. */
-int volume_merge_step (struct volume *v, struct volume_why *why);
+/* For the worker: some chunks, *BYTES of them, or the end.  Returns 1, or an
+ * error.
+ */
+int volume_merge_step (struct volume *v, uint64_t *bytes,
+                       struct volume_why *why);
 
 /* Roll back to the staged snapshot of record INDEX.  After an error it is as
  * it was.

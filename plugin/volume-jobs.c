@@ -126,7 +126,7 @@ volume_job_begin_restore (struct volume *v, const char *name,
   job->total_bytes = total_bytes;
 }
 
-bool
+void
 volume_job_note_restored (struct volume *v, const char *name, uint64_t bytes)
 {
   struct look_job *job;
@@ -135,7 +135,16 @@ volume_job_note_restored (struct volume *v, const char *name, uint64_t bytes)
   job = find_locked (&v->look, JOB_RESTORE, name);
   /* Clients may have made more of it different meanwhile. */
   job->done_bytes = MIN_OF (job->done_bytes + bytes, job->total_bytes);
-  return !job->is_cancelled;
+}
+
+bool
+volume_job_is_cancelled (struct volume *v, enum job_kind kind, const char *name)
+{
+  const struct look_job *job;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  job = find_locked (&v->look, kind, name);
+  return job != NULL && job->is_cancelled;
 }
 
 void
@@ -145,8 +154,9 @@ volume_job_end_restore (struct volume *v, const char *name)
   (void) volume_job_end_locked (v, JOB_RESTORE, name);
 }
 
-int
-volume_job_cancel_restore (struct volume *v, uint64_t id)
+/* Returns false if job ID is not a restore. */
+static bool
+mark_cancelled (struct volume *v, uint64_t id)
 {
   unsigned i;
 
@@ -157,13 +167,35 @@ volume_job_cancel_restore (struct volume *v, uint64_t id)
     if (job->id != id || job->kind != JOB_RESTORE)
       continue;
     job->is_cancelled = true;
-    return 0;
+    return true;
   }
-  return -EAGAIN;
+  return false;
+}
+
+int
+volume_job_cancel_restore (struct volume *v, uint64_t id)
+{
+  if (!mark_cancelled (v, id))
+    return -EAGAIN;
+  pace_wake (v->pace);
+  return 0;
 }
 
 void
-volume_jobs_begin (struct volume *v)
+volume_job_measure_merge (struct volume *v)
+{
+  struct snapshot_status status;
+  struct look_job *job;
+
+  snapshot_get_status (v->merging, &status);
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&v->look.lock);
+  job = find_locked (&v->look, JOB_ROLLBACK, snapshot_name (v->merging));
+  if (job != NULL)
+    job->total_bytes = status.chunks * sector_to_bytes (status.chunk_sectors);
+}
+
+static void
+begin_recorded_jobs (struct volume *v)
 {
   unsigned i;
 
@@ -176,6 +208,14 @@ volume_jobs_begin (struct volume *v)
     else if (s->state == SNAPSHOT_REMOVING)
       (void) volume_job_begin_locked (v, JOB_REMOVE, s->name);
   }
+}
+
+void
+volume_jobs_begin (struct volume *v)
+{
+  begin_recorded_jobs (v);
+  if (v->merging != NULL)
+    volume_job_measure_merge (v);
 }
 
 /*----- looking ---------------------------------------------------------*/

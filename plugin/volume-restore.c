@@ -160,24 +160,51 @@ copy_piece (const struct restore *re, struct snapshot *staged, void *buffer,
   return r < 0 ? r : target_write (to, buffer, sector, *count, 0);
 }
 
-static int
-copy_different (const struct restore *re, struct snapshot *staged, void *buffer)
+static bool
+must_stop (void *arg)
 {
-  const char *name = snapshot_name (re->wanted);
+  const struct restore *re = arg;
+
+  return volume_must_stop (re->v) ||
+         volume_job_is_cancelled (re->v, JOB_RESTORE,
+                                  snapshot_name (re->wanted));
+}
+
+/* The same, at the pace of the background. */
+static int
+copy_paced (struct restore *re, struct snapshot *staged, void *buffer,
+            sector_t sector, sector_t *count)
+{
+  struct pace_job *job = &re->v->restore_job;
+  struct pace_piece piece;
+  int r;
+
+  if (!pace_wait (job, must_stop, re))
+    return volume_must_stop (re->v) ? -ESHUTDOWN : -ECANCELED;
+  pace_piece_begin (job, &piece, sector_to_bytes (*count));
+  r = copy_piece (re, staged, buffer, sector, count);
+  pace_piece_end (job, &piece, sector_to_bytes (*count));
+  if (r == 0)
+    volume_job_note_restored (re->v, snapshot_name (re->wanted),
+                              sector_to_bytes (*count));
+  return r;
+}
+
+static int
+copy_different (struct restore *re, struct snapshot *staged, void *buffer)
+{
   sector_t end = mirror_target (re->v->mirror)->sectors, sector, run;
   int r = 0;
 
   for (sector = 0; r == 0 && sector < end; sector += run) {
-    if (volume_must_stop (re->v))
-      return -ESHUTDOWN;
     if (!is_different (re, sector, end - sector, &run))
       continue;
     run = MIN_OF (run, PIECE_SECTORS);
-    r = copy_piece (re, staged, buffer, sector, &run);
-    if (r == 0 &&
-        !volume_job_note_restored (re->v, name, sector_to_bytes (run)))
-      return -ECANCELED;
+    r = copy_paced (re, staged, buffer, sector, &run);
   }
+  /* What was cancelled after the last piece is cancelled all the same. */
+  if (r == 0 && must_stop (re))
+    return volume_must_stop (re->v) ? -ESHUTDOWN : -ECANCELED;
   return r;
 }
 
@@ -193,7 +220,7 @@ count_different (const struct restore *re)
 }
 
 static int
-copy_all (const struct restore *re, struct snapshot *staged)
+copy_all (struct restore *re, struct snapshot *staged)
 {
   const char *name = snapshot_name (re->wanted);
   void *buffer;
@@ -202,7 +229,9 @@ copy_all (const struct restore *re, struct snapshot *staged)
   if (posix_memalign (&buffer, 4096, sector_to_bytes (PIECE_SECTORS)) != 0)
     return -ENOMEM;
   volume_job_begin_restore (re->v, name, count_different (re));
+  pace_job_begin (&re->v->restore_job);
   r = copy_different (re, staged, buffer);
+  pace_job_end (&re->v->restore_job);
   volume_job_end_restore (re->v, name);
   free (buffer);
   return r;

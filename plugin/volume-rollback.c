@@ -289,6 +289,7 @@ go_on_in_background (struct volume *v, const char *name)
 
   log_info ("snapshot %s: the volume is rolled back to it", name);
   volume_note_snapshot (v, EVENT_SNAPSHOT_MERGING, name, NULL);
+  volume_job_measure_merge (v);
   r = volume_chain_kick (v);
   if (r < 0)
     log_warning ("snapshot %s: it is merged at the next start: the thread "
@@ -382,10 +383,10 @@ end_merge (struct volume *v)
 }
 
 int
-volume_merge_step (struct volume *v, struct volume_why *why)
+volume_merge_step (struct volume *v, uint64_t *bytes, struct volume_why *why)
 {
   struct snapshot *s = v->merging; /* only we end it */
-  int r = merge_step (v->merge, &volume_first_device (v)->range_lock);
+  int r = merge_step (v->merge, &volume_first_device (v)->range_lock, bytes);
 
   if (r < 0)
     return volume_why (why, r,

@@ -445,6 +445,7 @@ get_mirror (struct volume *v, struct volume_status *status)
                 place_text (v->look.legs[i].place));
   }
   status->scrub = mirror.scrub;
+  pace_get_counts (v->pace, &status->background);
   status->log = mirror.log;
   status->log_is_lost = mirror.log_is_lost;
   get_resync (v, &mirror, status);

@@ -10,6 +10,7 @@
 
 #include "events.h"
 #include "mirror.h"
+#include "pace.h"
 
 struct volume;
 
@@ -70,6 +71,7 @@ struct volume_status {
   struct dirty_log_status log;
   bool log_is_lost;                 /* it cannot be written any more */
   struct mirror_scrub_status scrub; /* the one that is running, or the last */
+  struct pace_counts background;    /* of all that goes on in it */
   unsigned snapshot_count;
   struct volume_snapshot_status *snapshots; /* newest first */
 };

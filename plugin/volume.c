@@ -261,7 +261,7 @@ make_mirror (struct volume *v, const struct volume_spec *spec,
     .region_sectors = region_bytes >> SECTOR_SHIFT,
     .is_in_sync = legs->is_in_sync,
     .read_policy = spec->read_policy,
-    .resync_rate = spec->resync_rate,
+    .pace = v->pace,
     .leg_changed = leg_changed,
     .resynced = resynced,
     .note = volume_note,
@@ -404,6 +404,13 @@ volume_open (const struct volume_spec *spec, struct volume **volume)
   mutex_init (&v->worker.lock);
   cond_init (&v->worker.changed);
   mutex_init (&v->look.lock);
+  r = pace_create (spec->resync_rate, &v->pace);
+  if (r < 0) { /* whoever closes a volume relies on it */
+    free (v);
+    return r;
+  }
+  pace_job_init (&v->worker.job, v->pace, VOLUME_REST_MAX_NS);
+  pace_job_init (&v->restore_job, v->pace, VOLUME_REST_MAX_NS);
   r = events_create (&v->events);
   if (r == 0)
     r = open_all (v, spec);
@@ -551,6 +558,9 @@ volume_close (struct volume *volume)
   manifest_free (volume->manifest);
   meta_dir_close (volume->dir);
   events_destroy (volume->events);
+  pace_job_destroy (&volume->restore_job);
+  pace_job_destroy (&volume->worker.job);
+  pace_destroy (volume->pace);
   mutex_destroy (&volume->look.lock);
   cond_destroy (&volume->worker.changed);
   mutex_destroy (&volume->worker.lock);

@@ -88,6 +88,7 @@ struct volume_device {
   struct snapshot *snapshot; /* NULL but for a snapshot; a reference */
   bool is_read_only;
   struct range_lock range_lock;
+  struct pace *pace; /* is to know of requests: pace_note_request */
 
   /* For volume-devices.c, under its lock. */
   struct list link;

@@ -532,7 +532,7 @@ crash_merge_at (unsigned n, struct chance *chance)
 {
   struct range_lock range_lock;
   struct merge *merge;
-  uint64_t mask;
+  uint64_t mask, bytes;
   bool was_cut;
   struct rig rig;
   unsigned i;
@@ -556,7 +556,7 @@ crash_merge_at (unsigned n, struct chance *chance)
                     0);
   fault_trace_cut_power (rig.trace, FAULT_WRITE | FAULT_FLUSH | FAULT_ZERO, n);
   while (r > 0)
-    r = merge_step (merge, &range_lock);
+    r = merge_step (merge, &range_lock, &bytes);
   was_cut = fault_trace_power_is_cut (rig.trace);
   ck_assert ((r < 0) == was_cut);
   merge_destroy (merge);

@@ -221,6 +221,18 @@ check_end (struct rig *rig)
   ck_assert_uint_eq (status.used_sectors, 2 * status.chunk_sectors);
 }
 
+/* As merge_step. */
+static int
+move_some (struct rig *rig)
+{
+  uint64_t bytes = 1;
+  int r = merge_step (rig->merge, &rig->range_lock, &bytes);
+
+  ck_assert_int_eq (bytes > 0, r == 1);
+  ck_assert_uint_le (bytes, MERGE_STEP_BYTES);
+  return r;
+}
+
 /*----- tests -----------------------------------------------------------*/
 
 START_TEST (the_order_is_the_kernels)
@@ -248,10 +260,10 @@ START_TEST (the_order_is_the_kernels)
   }
   rig_open (&rig);
   fault_trace_reset (rig.trace);
-  ck_assert_int_eq (merge_step (rig.merge, &rig.range_lock), 1);
-  ck_assert_int_eq (merge_step (rig.merge, &rig.range_lock), 1);
-  ck_assert_int_eq (merge_step (rig.merge, &rig.range_lock), 1);
-  ck_assert_int_eq (merge_step (rig.merge, &rig.range_lock), 0);
+  ck_assert_int_eq (move_some (&rig), 1);
+  ck_assert_int_eq (move_some (&rig), 1);
+  ck_assert_int_eq (move_some (&rig), 1);
+  ck_assert_int_eq (move_some (&rig), 0);
   text = fault_trace_text (rig.trace, FAULT_ALL);
   ck_assert_str_eq (text, "cow read 48+16, origin write 64+16, origin flush, "
                           "cow write 8+1 fua, "
@@ -279,7 +291,7 @@ merge_all (uint64_t seed, sector_t chunk_sectors, unsigned writes,
   do {
     write_some (&rig);
     check_all (&rig);
-    r = merge_step (rig.merge, &rig.range_lock);
+    r = move_some (&rig);
     ck_assert_int_ge (r, 0);
     check_all (&rig);
   } while (r > 0);
@@ -320,7 +332,7 @@ cut_power (uint64_t seed, sector_t chunk_sectors, unsigned n)
   fault_trace_cut_power (rig.trace, FAULT_WRITE | FAULT_FLUSH | FAULT_ZERO, n);
   do {
     write_some (&rig);
-    r = merge_step (rig.merge, &rig.range_lock);
+    r = move_some (&rig);
   } while (r > 0);
   was_cut = fault_trace_power_is_cut (rig.trace);
   ck_assert (r == 0 || was_cut);
@@ -333,7 +345,7 @@ cut_power (uint64_t seed, sector_t chunk_sectors, unsigned n)
 
   rig_open (&rig);
   check_all (&rig);
-  while ((r = merge_step (rig.merge, &rig.range_lock)) > 0)
+  while ((r = move_some (&rig)) > 0)
     write_some (&rig);
   ck_assert_int_eq (r, 0);
   check_end (&rig);
@@ -375,7 +387,7 @@ fail_call (uint64_t seed, bool is_cow, unsigned ops, unsigned k,
                                .times = 1,
                                .sectors_done = sectors_done,
                              });
-  while ((r = merge_step (rig.merge, &rig.range_lock)) > 0)
+  while ((r = move_some (&rig)) > 0)
     ;
   has_failed = fault_bdev_failed (disk) > 0;
   ck_assert_int_eq (r < 0, has_failed);
@@ -392,7 +404,7 @@ fail_call (uint64_t seed, bool is_cow, unsigned ops, unsigned k,
     rig_open (&rig);
     check_all (&rig);
   }
-  while ((r = merge_step (rig.merge, &rig.range_lock)) > 0)
+  while ((r = move_some (&rig)) > 0)
     write_some (&rig);
   ck_assert_int_eq (r, 0);
   check_end (&rig);

@@ -881,12 +881,12 @@ START_TEST (the_rate_may_change_at_any_time)
 
   rig_create (&rig, 2);
   rig.params.states[1] = LEG_RECOVERING;
-  rig.params.resync_rate = 1;
+  rig.rate = 1;
   rig_open_unequal (&rig);
   ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
   wait_until (status_of (&rig).regions_in_sync > 0);
-  ck_assert (!mirror_set_resync_rate (rig.mirror, 1));
-  ck_assert (mirror_set_resync_rate (rig.mirror, 0));
+  ck_assert (!mirror_set_pace_rate (rig.mirror, 1));
+  ck_assert (mirror_set_pace_rate (rig.mirror, 0));
   wait_and_compare (&rig);
   rig_destroy (&rig);
 }

@@ -123,13 +123,13 @@ START_TEST (clients_leave_one_copy_at_a_time)
   fault_bdev_gate_shut (rig.disks[1], FAULT_WRITE, 0, 0);
   ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
   fault_bdev_gate_wait (rig.disks[1], AT_ONCE);
-  ck_assert_int_eq (read_one (&rig, 0), 0);
+  pace_note_request (rig.params.pace);
   fault_bdev_gate_pass (rig.disks[1], AT_ONCE);
   for (i = 0; i < 3; ++i) {
     fault_bdev_gate_wait (rig.disks[1], 1);
     short_wait ();
     ck_assert_uint_eq (fault_bdev_gate_waiting (rig.disks[1]), 1);
-    ck_assert_int_eq (read_one (&rig, 0), 0);
+    pace_note_request (rig.params.pace);
     fault_bdev_gate_pass (rig.disks[1], 1);
   }
   fault_bdev_gate_open (rig.disks[1]);
@@ -541,7 +541,7 @@ START_TEST (a_rate_limits_and_does_not_hold_stop)
   uint64_t started;
 
   rig_create (&rig, 2);
-  rig.params.resync_rate = 1;
+  rig.rate = 1;
   rig_open_unequal (&rig);
   ck_assert_int_eq (mirror_start_resync (rig.mirror), 0);
   wait_until (status_of (&rig).regions_in_sync == 1);
@@ -550,7 +550,7 @@ START_TEST (a_rate_limits_and_does_not_hold_stop)
   rig_close (&rig);
 
   /* 250 sectors at 500 KiB a second: the last region waits for the rest. */
-  rig.params.resync_rate = 500 * 1024;
+  rig.rate = 500 * 1024;
   rig_open_unequal (&rig);
   started = clock_now_ns ();
   resync_once (&rig);

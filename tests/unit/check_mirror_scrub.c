@@ -441,12 +441,12 @@ START_TEST (it_keeps_to_its_rate)
   struct rig rig;
 
   rig_create (&rig, 2);
-  rig.params.resync_rate = SECTORS * SECTOR_SIZE * 10;
+  rig.rate = SECTORS * SECTOR_SIZE * 10;
   rig_open (&rig);
   scrub (&rig, SCRUB_CHECK, 0, 0);
   ck_assert_uint_ge (clock_now_ns () - started_ns, NS_PER_SECOND / 11);
   rig_close (&rig);
-  rig.params.resync_rate = 1;
+  rig.rate = 1;
   rig_open (&rig);
   ck_assert_int_eq (mirror_scrub_start (rig.mirror, SCRUB_CHECK), 0);
   wait_until (status_of (&rig).scrub.done_bytes > 0);

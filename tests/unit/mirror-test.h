@@ -9,6 +9,7 @@
 #define DM_MIRROR_TEST_H
 
 #include "mirror.h"
+#include "pace.h"
 #include "target-test.h"
 
 #define SECTORS 250 /* the last region is short */
@@ -34,6 +35,7 @@ struct rig {
   struct fault_bdev *disks[MIRROR_MAX_LEGS];
   unsigned open_flags[MIRROR_MAX_LEGS];
   struct mirror_params params;
+  uint64_t rate; /* of the background */
   struct mirror *mirror;
   struct target *target;
 
@@ -103,6 +105,7 @@ rig_create_sized (struct rig *rig, unsigned legs, sector_t sectors,
   rig->params.sectors = sectors;
   rig->params.region_sectors = region_sectors;
   rig->params.is_in_sync = true;
+  ck_assert_int_eq (pace_create (0, &rig->params.pace), 0);
   rig->params.leg_changed = note_change;
   rig->params.opaque = rig;
 }
@@ -120,6 +123,7 @@ rig_open (struct rig *rig)
 
   for (i = 0; i < rig->params.leg_count; ++i)
     rig->params.legs[i] = fault_bdev_open (rig->disks[i], rig->open_flags[i]);
+  (void) pace_set_rate (rig->params.pace, rig->rate);
   ck_assert_int_eq (mirror_create (&rig->params, &rig->mirror), 0);
   rig->target = mirror_target (rig->mirror);
   capture_messages ();
@@ -159,6 +163,7 @@ rig_destroy (struct rig *rig)
     fault_bdev_destroy (rig->disks[i]);
   }
   fault_trace_destroy (rig->trace);
+  pace_destroy (rig->params.pace);
   mutex_destroy (&rig->lock);
 }
 
