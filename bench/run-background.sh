@@ -102,25 +102,37 @@ chunk=65536
 machine
 echo "volume: two legs of $size_mb MiB on $(where "$work"); chunks of $chunk" \
   "bytes, all of them in the store of the newer of two snapshots"
-echo "load: bench/nbd-load, 4 KiB random writes, queue depth $depth, one" \
+echo "load: bench/nbd-load, 4 KiB random writes (hand-down: reads), queue" \
+  "depth $depth, one" \
   "connection, $run_ms ms; nbdkit -t $threads; $rounds rounds"
 
 ask () {
   "$dmnbd" -s "$work/volume.control" "$@"
 }
 
-# A volume of which every chunk is in the store of s2, in any order.
+fill () {
+  "$nbd_load" --bytes "$chunk" "$(uri_of volume)" > "$work/fill.out"
+}
+
+# A volume of which every chunk is in the store of s2, in any order; none is a
+# hole, which would be copied in no time.
 start_full () {
   rm -rf "$work/meta" "$work"/?.img
   start_volume volume sync=none meta="$work/meta" size="${size_mb}M" \
-    snapshot=s1 snapshot=s2 "$work/a.img" "$work/b.img"
-  "$nbd_load" --stride "$chunk" --bytes "$chunk" "$(uri_of volume)" \
-    > "$work/fill.out"
+    "$work/a.img" "$work/b.img"
+  fill
+  ask snapshot create s1 > "$work/verb.out"
+  ask snapshot create s2 > "$work/verb.out"
+  fill
 }
 
 run_one () {
-  load "$part" "$1" volume --depth "$depth" --run-ms "$run_ms" \
-    --ramp-ms $((run_ms / 5 + 1))
+  local options=(--depth "$depth" --run-ms "$run_ms"
+    --ramp-ms $((run_ms / 5 + 1)))
+
+  # Writers would themselves copy what is not handed down yet.
+  [ "$part" != hand-down ] || options+=(--read)
+  load "$part" "$1" volume "${options[@]}"
 }
 
 # The same load without and beside what goes on in the background, which must

@@ -72,6 +72,9 @@ struct snapshot {
    */
   _Atomic uint64_t *safe;
 
+  /* NULL, or what is told of writes of its clients: snapshot_watch. */
+  _Atomic (_Atomic uint64_t *) written;
+
   atomic_bool is_broken;
   atomic_bool is_leaving;  /* takes no chunks, and no requests */
   atomic_uint requests;    /* of its own clients, going on */

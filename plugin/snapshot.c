@@ -384,6 +384,26 @@ snapshot_extent (struct target *t, sector_t sector, sector_t count,
 
 /*----- writing to a snapshot -------------------------------------------*/
 
+/* Tell who watches which chunks will be written. */
+static void
+note_written (struct snapshot *s, sector_t sector, sector_t count)
+{
+  _Atomic uint64_t *written = atomic_load (&s->written);
+  uint64_t chunk, last;
+
+  if (written == NULL)
+    return;
+  last = snapshot_chunk_of (s, sector + count - 1);
+  for (chunk = snapshot_chunk_of (s, sector); chunk <= last; ++chunk)
+    atomic_fetch_or (&written[chunk / 64], UINT64_C (1) << chunk % 64);
+}
+
+void
+snapshot_watch (struct snapshot *snapshot, _Atomic uint64_t *written)
+{
+  atomic_store (&snapshot->written, written);
+}
+
 /* See that the range can be written in the store: older snapshots have
  * what is there now, and so has the store.
  */
@@ -397,6 +417,7 @@ prepare_write (struct snapshot *s, sector_t sector, sector_t count)
     return r;
   r = snapshot_copy_chunks (s, snapshot_chunk_of (s, sector),
                             snapshot_chunk_of (s, sector + count - 1), why);
+  note_written (s, sector, count);
   if (r == -ESTALE)
     return -EIO;
   if (r < 0 && is_power_of_2 (atomic_fetch_add (&s->refused_writes, 1) + 1))

@@ -96,6 +96,12 @@ struct target *snapshot_origin_target (struct snapshot *snapshot);
 /* Make it invalid, durably, for the reason WHY. */
 int snapshot_break (struct snapshot *snapshot, const char *why);
 
+/* From now on set in WRITTEN, a bit for each of its chunks, which its clients
+ * write to: before they do, while they hold the range.  NULL: no more.  It is
+ * seen by each write that begins after this has returned.
+ */
+void snapshot_watch (struct snapshot *snapshot, _Atomic uint64_t *written);
+
 /* Begin to leave the chain: the snapshot is invalid from now on, and chunks
  * that it lacks go to the next older one.  That it leaves has been recorded.
  * Waits until no request of its clients and no copy to it is going on.

@@ -24,8 +24,15 @@
  * the wanted one is valid, and what room there is, is asked when the staged
  * one is in place: before that a client's write may change it.
  *
- * Locks: admin_lock, all the time, so the chain is what it is; the gate of the
- * wanted one, whose writers wait; at the end that of the volume.
+ * The wanted one may be written meanwhile.  Which of its chunks are is noted,
+ * and these are copied again: first while its clients go on, each behind a
+ * hold of its range, and what is left then behind its gate.  So all that was
+ * written to it before the switch is part of it, and nothing of what comes
+ * after.
+ *
+ * Locks: admin_lock, all the time, so the chain is what it is; for a chunk that
+ * is copied again its range in the wanted one; at the end the gate of that, and
+ * then that of the volume.  Nobody waits for the pace while he holds a range.
  */
 
 #include <config.h>
@@ -47,6 +54,10 @@
 struct restore {
   struct volume *v;
   struct snapshot *wanted;
+  struct volume_device *device; /* the wanted one's */
+  sector_t chunk_sectors;       /* of the wanted one */
+  uint64_t chunk_count;         /* the same */
+  _Atomic uint64_t *written;    /* by its clients: to be copied again */
   unsigned wanted_index;
   unsigned newest_index;  /* of the one below what is staged, or a dead one */
   struct snapshot *keeps; /* what the volume had is preserved here */
@@ -170,6 +181,12 @@ must_stop (void *arg)
                                   snapshot_name (re->wanted));
 }
 
+static int
+stop_error (const struct restore *re)
+{
+  return volume_must_stop (re->v) ? -ESHUTDOWN : -ECANCELED;
+}
+
 /* The same, at the pace of the background. */
 static int
 copy_paced (struct restore *re, struct snapshot *staged, void *buffer,
@@ -180,7 +197,7 @@ copy_paced (struct restore *re, struct snapshot *staged, void *buffer,
   int r;
 
   if (!pace_wait (job, must_stop, re))
-    return volume_must_stop (re->v) ? -ESHUTDOWN : -ECANCELED;
+    return stop_error (re);
   pace_piece_begin (job, &piece, sector_to_bytes (*count));
   r = copy_piece (re, staged, buffer, sector, count);
   pace_piece_end (job, &piece, sector_to_bytes (*count));
@@ -202,9 +219,6 @@ copy_different (struct restore *re, struct snapshot *staged, void *buffer)
     run = MIN_OF (run, PIECE_SECTORS);
     r = copy_paced (re, staged, buffer, sector, &run);
   }
-  /* What was cancelled after the last piece is cancelled all the same. */
-  if (r == 0 && must_stop (re))
-    return volume_must_stop (re->v) ? -ESHUTDOWN : -ECANCELED;
   return r;
 }
 
@@ -219,6 +233,101 @@ count_different (const struct restore *re)
   return sector_to_bytes (count);
 }
 
+/*----- copying again ---------------------------------------------------*/
+
+/* So often, at most, before its clients have to wait for the rest. */
+#define AGAIN_MAX 3
+
+static bool
+is_written (const struct restore *re, uint64_t chunk)
+{
+  return atomic_load (&re->written[chunk / 64]) >> chunk % 64 & 1;
+}
+
+/* Copy chunk number CHUNK as it is now: nobody writes to it meanwhile, so what
+ * is written after this sets its bit again.
+ */
+static int
+copy_chunk (struct restore *re, struct snapshot *staged, void *buffer,
+            uint64_t chunk)
+{
+  sector_t sector = chunk * re->chunk_sectors, count;
+  sector_t end = MIN_OF (sector + re->chunk_sectors,
+                         re->device->target->sectors);
+  int r = 0;
+
+  atomic_fetch_and (&re->written[chunk / 64], ~(UINT64_C (1) << chunk % 64));
+  for (; r == 0 && sector < end; sector += count) {
+    count = MIN_OF (end - sector, PIECE_SECTORS);
+    r = copy_piece (re, staged, buffer, sector, &count);
+  }
+  return r;
+}
+
+/* The same while clients go on, at the pace of the background. */
+static int
+copy_chunk_paced (struct restore *re, struct snapshot *staged, void *buffer,
+                  uint64_t chunk)
+{
+  struct pace_job *job = &re->v->restore_job;
+  sector_t sector = chunk * re->chunk_sectors;
+  uint64_t bytes = sector_to_bytes (re->chunk_sectors);
+  struct pace_piece piece;
+  struct range_hold hold;
+  int r;
+
+  if (!pace_wait (job, must_stop, re))
+    return stop_error (re);
+  pace_piece_begin (job, &piece, bytes);
+  range_lock_acquire (&re->device->range_lock, &hold, sector,
+                      MIN_OF (re->chunk_sectors,
+                              re->device->target->sectors - sector));
+  r = copy_chunk (re, staged, buffer, chunk);
+  range_lock_release (&re->device->range_lock, &hold);
+  pace_piece_end (job, &piece, bytes);
+  return r;
+}
+
+/* What clients have written to the wanted one since it was copied, until there
+ * is nothing left, or they write as fast as we copy.
+ */
+static int
+copy_written (struct restore *re, struct snapshot *staged, void *buffer)
+{
+  bool is_done = false;
+  unsigned times;
+  uint64_t chunk;
+  int r = 0;
+
+  for (times = 0; !is_done && times < AGAIN_MAX; ++times) {
+    is_done = true;
+    for (chunk = 0; r == 0 && chunk < re->chunk_count; ++chunk)
+      if (is_written (re, chunk)) {
+        is_done = false;
+        r = copy_chunk_paced (re, staged, buffer, chunk);
+      }
+  }
+  return r;
+}
+
+/* The rest of it, behind the gate: so it rests for nobody. */
+static int
+copy_last_written (struct restore *re, struct snapshot *staged)
+{
+  uint64_t chunk;
+  void *buffer;
+  int r = 0;
+
+  if (posix_memalign (&buffer, 4096, sector_to_bytes (PIECE_SECTORS)) != 0)
+    return -ENOMEM;
+  for (chunk = 0; r == 0 && chunk < re->chunk_count; ++chunk)
+    if (is_written (re, chunk))
+      r = volume_must_stop (re->v) ? -ESHUTDOWN
+                                   : copy_chunk (re, staged, buffer, chunk);
+  free (buffer);
+  return r;
+}
+
 static int
 copy_all (struct restore *re, struct snapshot *staged)
 {
@@ -231,6 +340,11 @@ copy_all (struct restore *re, struct snapshot *staged)
   volume_job_begin_restore (re->v, name, count_different (re));
   pace_job_begin (&re->v->restore_job);
   r = copy_different (re, staged, buffer);
+  if (r == 0)
+    r = copy_written (re, staged, buffer);
+  /* What was cancelled after the last piece is cancelled all the same. */
+  if (r == 0 && must_stop (re))
+    r = stop_error (re);
   pace_job_end (&re->v->restore_job);
   volume_job_end_restore (re->v, name);
   free (buffer);
@@ -279,6 +393,15 @@ check_wanted (const struct restore *re, struct volume_why *why)
 }
 
 static int
+why_not_copied (const struct restore *re, int r, struct volume_why *why)
+{
+  return volume_why (why, r,
+                     "snapshot %s: what it holds cannot be copied, and the "
+                     "volume stays as it is: %s",
+                     snapshot_name (re->wanted), errno_text (r));
+}
+
+static int
 copy_to_staged (struct restore *re, struct snapshot *staged,
                 struct volume_why *why)
 {
@@ -301,13 +424,47 @@ copy_to_staged (struct restore *re, struct snapshot *staged,
                        "snapshot %s: the roll-back to it ends, for the server "
                        "is being stopped, and the volume stays as it is",
                        snapshot_name (re->wanted));
+  return r < 0 ? why_not_copied (re, r, why) : 0;
+}
+
+/* Behind the gate of the wanted one: what its clients have written before is in
+ * what is staged, and becomes the volume's.
+ */
+static int
+switch_to_staged (struct restore *re, unsigned index, struct volume_why *why)
+{
+  int r = copy_last_written (re, re->v->snapshots[index]);
+
   if (r < 0)
-    return volume_why (why, r,
-                       "snapshot %s: what it holds cannot be copied, and the "
-                       "volume stays as it is: %s",
-                       snapshot_name (re->wanted), errno_text (r));
+    return why_not_copied (re, r, why);
   /* If what is staged broke, and then this one, the switch is refused. */
-  return check_wanted (re, why);
+  r = check_wanted (re, why);
+  return r < 0 ? r : volume_roll_back_to_staged (re->v, index, why);
+}
+
+static void
+shut_gate (struct restore *re)
+{
+  struct volume_device *d = re->device;
+
+  range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
+}
+
+static void
+open_gate (struct restore *re)
+{
+  range_lock_release (&re->device->range_lock, &re->device->gate);
+}
+
+/* Have noted what clients write to the wanted one from now on, or no more.
+ * Those whose writes are in flight are waited for.
+ */
+static void
+watch_wanted (struct restore *re, _Atomic uint64_t *written)
+{
+  shut_gate (re);
+  snapshot_watch (re->wanted, written);
+  open_gate (re);
 }
 
 static int
@@ -323,8 +480,11 @@ stage_and_switch (struct restore *re, struct volume_why *why)
                        snapshot_name (re->wanted), cause.text);
   re->newest_index = index - 1;
   r = copy_to_staged (re, v->snapshots[index], why);
-  if (r == 0)
-    r = volume_roll_back_to_staged (v, index, why);
+  if (r == 0) {
+    shut_gate (re);
+    r = switch_to_staged (re, index, why);
+    open_gate (re);
+  }
   if (r < 0)
     volume_unstage (v, index);
   return r;
@@ -333,17 +493,26 @@ stage_and_switch (struct restore *re, struct volume_why *why)
 int
 volume_restore (struct volume *v, unsigned index, struct volume_why *why)
 {
-  struct volume_device *d = volume_device_of (v, v->snapshots[index]);
   struct restore re = {
     .v = v,
     .wanted = v->snapshots[index],
+    .device = volume_device_of (v, v->snapshots[index]),
     .wanted_index = index,
   };
+  struct snapshot_status status;
   int r;
 
-  range_lock_acquire (&d->range_lock, &d->gate, 0, d->target->sectors);
+  snapshot_get_status (re.wanted, &status);
+  re.chunk_sectors = status.chunk_sectors;
+  re.chunk_count = div_round_up (re.device->target->sectors, re.chunk_sectors);
+  re.written = calloc (re.chunk_count / 64 + 1, sizeof re.written[0]);
+  if (re.written == NULL)
+    return volume_why (why, -ENOMEM, "snapshot %s: %s",
+                       snapshot_name (re.wanted), errno_text (-ENOMEM));
+  watch_wanted (&re, re.written);
   r = stage_and_switch (&re, why);
-  range_lock_release (&d->range_lock, &d->gate);
+  watch_wanted (&re, NULL);
+  free (re.written);
   if (r == 0)
     log_info ("snapshot %s: the volume is rolled back to it, and it stays",
               snapshot_name (re.wanted));

@@ -8,6 +8,9 @@
 
 #include <config.h>
 
+#include <stdatomic.h>
+
+#include "bits.h"
 #include "pace.h"
 #include "volume-test.h"
 
@@ -202,6 +205,141 @@ START_TEST (clients_go_on_while_it_waits)
 }
 END_TEST
 
+/* Nor what the clients of the wanted snapshot want; and what they write, to
+ * what has been copied and to what has not, to what was different and what was
+ * not, is part of what the volume becomes.
+ */
+START_TEST (the_wanted_one_is_written_meanwhile)
+{
+  struct volume_device *d;
+  struct work w;
+
+  begin_work (&w, KIND_RESTORE);
+  d = open_device (&w.t, "old");
+  put_pattern (d, 5, 3, 2); /* a part of the chunk that was copied */
+  put_pattern (d, 6, CHUNK_SECTORS, CHUNK_SECTORS); /* was not different */
+  put_pattern (d, 7, 10 * CHUNK_SECTORS, 1);        /* was not copied */
+  put_pattern (d, 8, VOLUME_SECTORS - 1, 1);
+  expect_pattern (d, 5, 3, 2);
+  ck_assert_int_eq (target_flush (d->target), 0);
+  expect_wait (&w);
+  put_pattern (d, 5, 3, 2);
+  set_rate (&w, 0);
+  thread_join (&w.thread);
+  ck_assert_int_eq (w.result, 0);
+  put_pattern (d, 9, 20 * CHUNK_SECTORS, 1); /* too late */
+  expect_pattern (d, 5, 3, 2);
+  volume_device_close (d);
+
+  expect_pattern (w.t.device, 1, 0, 3);
+  expect_pattern (w.t.device, 5, 3, 2);
+  expect_pattern (w.t.device, 1, 5, CHUNK_SECTORS - 5);
+  expect_pattern (w.t.device, 6, CHUNK_SECTORS, CHUNK_SECTORS);
+  expect_pattern (w.t.device, 1, 2 * CHUNK_SECTORS, 8 * CHUNK_SECTORS);
+  expect_pattern (w.t.device, 7, 10 * CHUNK_SECTORS, 1);
+  expect_pattern (w.t.device, 1, 10 * CHUNK_SECTORS + 1,
+                  VOLUME_SECTORS - 10 * CHUNK_SECTORS - 2);
+  expect_pattern (w.t.device, 8, VOLUME_SECTORS - 1, 1);
+  wait_for_background (&w.t);
+  volume_test_destroy (&w.t);
+}
+END_TEST
+
+/* A client who writes to the wanted snapshot all the time: place after place, a
+ * new pattern each time.
+ */
+#define PLACES 13
+#define PLACE_SECTORS 3
+
+struct writer {
+  struct volume_device *device;
+  struct thread thread;
+  atomic_bool must_stop;
+  atomic_ullong ended; /* so many writes */
+};
+
+static sector_t
+place_of (uint64_t number)
+{
+  return number % PLACES * (VOLUME_SECTORS / PLACES) + 6; /* in two chunks */
+}
+
+static void
+writer_main (void *arg)
+{
+  struct writer *w = arg;
+  unsigned char data[PLACE_SECTORS * SECTOR_SIZE];
+  uint64_t number;
+
+  for (number = 0; !atomic_load (&w->must_stop); ++number) {
+    fill_pattern (data, 100 + number, place_of (number), PLACE_SECTORS);
+    quick_assert (
+      device_write (w->device, data, place_of (number), PLACE_SECTORS) == 0);
+    atomic_store (&w->ended, number + 1);
+    pace_note_request (w->device->pace); /* it rests: more time to write */
+  }
+}
+
+/* The volume is what the snapshot was after some write, not before FROM and
+ * not behind TO of them: so each place has the last one up to then.
+ */
+static void
+expect_moment (struct work *w, uint64_t from, uint64_t to)
+{
+  unsigned char data[PLACE_SECTORS * SECTOR_SIZE];
+  uint64_t found[PLACES], last = 0, n;
+  unsigned i;
+
+  for (i = 0; i < PLACES; ++i) {
+    ck_assert_int_eq (target_read (w->t.device->target, data, place_of (i),
+                                   PLACE_SECTORS),
+                      0);
+    found[i] = UINT64_MAX;
+    for (n = i; n < to && found[i] == UINT64_MAX; n += PLACES)
+      if (first_wrong_sector (data, 100 + n, place_of (n), PLACE_SECTORS) ==
+          place_of (n) + PLACE_SECTORS)
+        found[i] = n;
+    ck_assert_uint_ne (found[i], UINT64_MAX);
+    last = MAX_OF (last, found[i]);
+  }
+  ck_assert_uint_ge (last + 1, from);
+  for (i = 0; i < PLACES; ++i)
+    ck_assert_uint_gt (found[i] + PLACES, last);
+}
+
+START_TEST (the_volume_is_the_wanted_one_of_one_moment)
+{
+  struct writer writer = { .must_stop = false };
+  struct volume_why why;
+  struct work w;
+  unsigned i;
+
+  begin_work (&w, KIND_RESTORE);
+  set_rate (&w, 0);
+  thread_join (&w.thread);
+  wait_for_background (&w.t);
+  writer.device = open_device (&w.t, "old");
+  ck_assert_int_eq (thread_start (&writer.thread, "writer", writer_main,
+                                  &writer),
+                    0);
+  for (i = 0; i < 8; ++i) {
+    uint64_t from;
+
+    wait_until (atomic_load (&writer.ended) >= PLACES);
+    from = atomic_load (&writer.ended);
+    ck_assert_msg (roll_back (&w.t, "old", 0, &why) == 0, "%s", why.text);
+    /* One may be in flight. */
+    expect_moment (&w, from, atomic_load (&writer.ended) + 1);
+    put_pattern (w.t.device, 2, 0, VOLUME_SECTORS);
+    wait_for_background (&w.t);
+  }
+  atomic_store (&writer.must_stop, true);
+  thread_join (&writer.thread);
+  volume_device_close (writer.device);
+  volume_test_destroy (&w.t);
+}
+END_TEST
+
 /*----- clients ---------------------------------------------------------*/
 
 /* A request between two pieces makes it rest after the second, once. */
@@ -311,6 +449,8 @@ main (void)
   const TTest *const tests[] = {
     a_rate_holds_copies_back,
     clients_go_on_while_it_waits,
+    the_wanted_one_is_written_meanwhile,
+    the_volume_is_the_wanted_one_of_one_moment,
     it_rests_for_clients,
     a_stop_does_not_wait_for_the_rate,
     a_cancel_does_not_wait_for_the_rate,
