@@ -102,7 +102,7 @@ chunk=65536
 machine
 echo "volume: two legs of $size_mb MiB on $(where "$work"); chunks of $chunk" \
   "bytes, all of them in the store of the newer of two snapshots"
-echo "load: bench/nbd-load, 4 KiB random writes (hand-down: reads), queue" \
+echo "load: bench/nbd-load, 4 KiB random writes (merge) or reads, queue" \
   "depth $depth, one" \
   "connection, $run_ms ms; nbdkit -t $threads; $rounds rounds"
 
@@ -130,8 +130,9 @@ run_one () {
   local options=(--depth "$depth" --run-ms "$run_ms"
     --ramp-ms $((run_ms / 5 + 1)))
 
-  # Writers would themselves copy what is not handed down yet.
-  [ "$part" != hand-down ] || options+=(--read)
+  # Writers would copy chunks themselves: what is not handed down yet, or for
+  # the snapshot that is staged, as for any other.
+  [ "$part" = merge ] || options+=(--read)
   load "$part" "$1" volume "${options[@]}"
 }
 

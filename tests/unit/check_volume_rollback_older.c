@@ -283,7 +283,7 @@ get_number (struct volume_device *d, sector_t sector)
   return data[0];
 }
 
-START_TEST (writers_to_an_older_one_wait)
+START_TEST (an_older_one_is_of_one_moment)
 {
   struct numberer n = { .must_stop = false };
   struct volume_why why;
@@ -419,7 +419,7 @@ main (void)
     one_that_cannot_be_staged,
     a_server_that_stops_ends_the_copying,
     none_is_lost_for_want_of_room,
-    writers_to_an_older_one_wait,
+    an_older_one_is_of_one_moment,
     the_copying_can_be_seen_and_cancelled,
     NULL,
   };
