@@ -336,9 +336,12 @@ meet_snapshots (void)
     freeze (i);
     if (t->is_transient)
       continue;
-    /* Before its store was made the origin was flushed. */
     t->is_frozen = true;
-    model_is_durable (now.model, sim_tick ());
+    /* Before its store was made the origin was flushed; a part of what is
+     * merged may be in that store only.
+     */
+    if (!table.is_merging)
+      model_is_durable (now.model, sim_tick ());
   }
 }
 
