@@ -840,10 +840,11 @@ START_TEST (a_resync_begins_and_ends_once)
   unsigned slot;
   struct rig rig;
 
-  rig_open_telling (&rig, 240, 1, 1);
+  rig_open_telling (&rig, 0, 0, AT_ONCE);
   ck_assert (mirror_pause_resync (rig.mirror, RESYNC_PAUSE));
   fault_bdev_gate_open (rig.disks[1]);
   wait_until (!status_of (&rig).is_resyncing);
+  ck_assert_uint_eq (status_of (&rig).regions_in_sync, AT_ONCE);
   ck_assert_int_eq (mirror_add_leg (rig.mirror, new_disk (&rig, "leg2", &disk),
                                     false, &slot),
                     0);

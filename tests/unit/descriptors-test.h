@@ -40,13 +40,13 @@ descriptors_take (unsigned limit)
   must (errno == EMFILE);
 }
 
-/* From now on none can be had: also not those that others close, but for a
- * few.
+/* From now on none can be had, whatever others close: only the standard ones
+ * are below the limit.
  */
 static inline void
 descriptors_forbid (void)
 {
-  descriptors_take (8);
+  descriptors_take (3);
 }
 
 /* From now on COUNT can be had, and those that others close. */
