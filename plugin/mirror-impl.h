@@ -92,7 +92,7 @@ struct mirror {
   /* For who waits until a leg has no users; a leaf. */
   struct mutex users_lock;
   struct cond users_gone;
-  atomic_bool is_waiting_for_users;
+  atomic_uint users_awaited; /* so many wait */
 
   /* Of all devices that were ever legs: whoever looks at a name holds
    * nothing.  Freed at the end.
@@ -298,7 +298,7 @@ static inline void
 leg_put (struct mirror *m, struct leg *leg)
 {
   if (atomic_fetch_sub (&leg->users, 1) == 1 &&
-      atomic_load (&m->is_waiting_for_users))
+      atomic_load (&m->users_awaited) > 0)
     mirror_tell_users_gone (m);
 }
 

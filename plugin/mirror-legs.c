@@ -55,12 +55,12 @@ mirror_tell_users_gone (struct mirror *m)
 static void
 wait_for_users (struct mirror *m, struct leg *leg)
 {
-  atomic_store (&m->is_waiting_for_users, true);
+  atomic_fetch_add (&m->users_awaited, 1);
   mutex_lock (&m->users_lock);
   while (atomic_load (&leg->users) > 0)
     cond_wait (&m->users_gone, &m->users_lock);
   mutex_unlock (&m->users_lock);
-  atomic_store (&m->is_waiting_for_users, false);
+  atomic_fetch_sub (&m->users_awaited, 1);
 }
 
 /* Close the device of a leg that is not used any more. */
