@@ -445,11 +445,15 @@ resync_pass (struct pass *p)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&m->resync_lock);
   for (;;) {
-    bool may_begin = !m->resync_must_stop && !m->resync_is_paused &&
-                     region_hash_next_nosync (m->regions, &p->next_region);
     uint64_t until_ns = UINT64_MAX;
+    bool may_begin;
 
     take_done_locked (p);
+    /* Asked after that, which lets the lock go: or a stop that came meanwhile
+     * would wait for the rate.
+     */
+    may_begin = !m->resync_must_stop && !m->resync_is_paused &&
+                region_hash_next_nosync (m->regions, &p->next_region);
     if (may_begin)
       until_ns = next_begin_ns (p);
     else if (p->in_flight == 0)
