@@ -403,7 +403,7 @@ mirror_revive_leg (struct mirror *mirror, unsigned leg, unsigned flags)
    * have let it go.
    */
   wait_for_users (mirror, l);
-  if (l->writes != l->flushed_writes &&
+  if (bdev_spec_is_uri (l->name) && l->writes != l->flushed_writes &&
       group_sync_error (&mirror->flushes) == 0) {
     log_error ("mirror: leg %u (%s): is the last leg in sync, and its server "
                "is gone; what was written to it since the last flush may be "

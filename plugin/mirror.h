@@ -262,9 +262,10 @@ int mirror_rejoin_leg (struct mirror *mirror, unsigned leg, enum leg_lack lack);
 int mirror_reconnect_leg (struct mirror *mirror, unsigned leg, unsigned flags);
 
 /* The same for the only leg that is in sync, which stays in use though its
- * server is gone; -ENODEV if LEG is not that.  What was written to it since the
- * last flush may be lost: if there is any, this is said, and every flush fails
- * from then on.  May wait for requests in progress.
+ * server is gone, or its disk hangs; -ENODEV if LEG is not that.  What was
+ * written to a server since the last flush may be lost: if there is any, this
+ * is said, and every flush fails from then on.  May wait for requests in
+ * progress.
  */
 int mirror_revive_leg (struct mirror *mirror, unsigned leg, unsigned flags);
 

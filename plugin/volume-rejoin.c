@@ -7,9 +7,10 @@
  * A server that may still write what it was sent before
  * (bdev_reconnect) is not connected.
  *
- * The last leg in sync stays in use when its server is gone, and every request
- * fails until it is connected again, in the same way; but it is not filled by
- * anybody: what it had not flushed may be lost (mirror_revive_leg).
+ * The last leg in sync stays in use when its server is gone, or its disk hangs,
+ * and every request fails until it is back, in the same way; but it is not
+ * filled by anybody: what a server had not flushed may be lost
+ * (mirror_revive_leg).
  *
  * A file or disk that was given up because it hung (BDEV_OPEN_WATCHED) comes
  * back when it has answered all that it was asked.  Others that have failed are
@@ -89,7 +90,8 @@ volume_revive_later (struct volume *v)
   for (i = 0; i < status.leg_count; ++i) {
     struct rejoin_leg *l = &v->rejoiner.legs[i];
 
-    if (status.legs[i].state != LEG_IN_SYNC || !is_server (v, i) || l->is_out)
+    if (status.legs[i].state != LEG_IN_SYNC || !may_come_back (v, i) ||
+        l->is_out)
       continue;
     l->delay_ns = l->delay_ns > 0 ? MIN_OF (l->delay_ns * 2, REJOIN_MAX_NS)
                                   : REJOIN_MIN_NS;

@@ -158,6 +158,28 @@ START_TEST (a_disk_that_fails_stays_out)
 }
 END_TEST
 
+/* The last leg in sync stays in use: requests fail, until it answers again. */
+START_TEST (the_last_disk_hangs_for_a_while)
+{
+  unsigned char data[SECTOR_SIZE];
+  struct volume_why why;
+  struct rig rig;
+
+  rig_create (&rig);
+  ck_assert_int_eq (volume_leg_fail (rig.t.volume, 0, &why), 0);
+  put_pattern (rig.t.device, 2, 100, 20);
+  fault_bdev_gate_shut (rig.disk, FAULT_ALL, 0, 0);
+  fill_pattern (data, 3, 100, 1);
+  ck_assert_int_eq (device_write (rig.t.device, data, 100, 1), -ETIMEDOUT);
+  ck_assert_int_eq (state_of (&rig), LEG_IN_SYNC);
+  fault_bdev_gate_open (rig.disk);
+  wait_until (device_write (rig.t.device, data, 100, 1) == 0);
+  assert_on_disk (&rig, 3, 100, 1);
+  assert_on_disk (&rig, 2, 101, 19);
+  rig_destroy (&rig);
+}
+END_TEST
+
 /* The server ends while it hangs. */
 START_TEST (a_volume_ends_while_a_disk_hangs)
 {
@@ -197,6 +219,7 @@ main (void)
     a_disk_that_hangs_for_a_while,
     the_administrator_has_the_last_word,
     a_disk_that_fails_stays_out,
+    the_last_disk_hangs_for_a_while,
     a_volume_ends_while_a_disk_hangs,
     files_are_watched_if_there_is_a_timeout,
     NULL,
