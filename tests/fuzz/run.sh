@@ -104,6 +104,19 @@ bdev_nbd_open (const char *uri, const struct bdev_options *options,
   return bdev_file_open (uri, options, bdev);
 }
 int
+bdev_watch_create (struct block_device *lower, unsigned timeout_ms,
+                   struct block_device **bdev)
+{
+  (void) lower;
+  (void) timeout_ms;
+  (void) bdev;
+  return -ENOMEM;
+}
+void
+bdev_watch_reap (void)
+{
+}
+int
 bdev_open_fd (int fd, const char *name, unsigned flags,
               struct block_device **bdev)
 {
