@@ -53,12 +53,24 @@ start_tcp_nbdkit ()
   fail "the server $name did not start: nbdkit $*"
 }
 
+# The shell forgets a coprocess that has ended, and closes what led to it: so it
+# begins when we have descriptors of our own.
 leg_try_open ()
 {
-  coproc LEG { exec "$abs_top_builddir/tests/nbd-leg/leg-io" "$@" \
+  local in out
+
+  coproc LEG { read -r; exec "$abs_top_builddir/tests/nbd-leg/leg-io" "$@" \
     2>>"$TMP/leg.log"; }
-  leg_in=${LEG[1]} leg_out=${LEG[0]} leg_job=$LEG_PID
+  in=${LEG[1]} out=${LEG[0]} leg_job=$LEG_PID
+  exec {leg_in}>&"$in" {leg_out}<&"$out" {in}>&- {out}<&-
+  echo >&"$leg_in"
   read -r -t 60 -u "$leg_out" leg_answer || fail "leg-io $* says nothing"
+}
+
+leg_close ()
+{
+  exec {leg_in}>&- {leg_out}<&-
+  wait "$leg_job" || fail "leg-io ended with an error"
 }
 
 # The number of tries after which it is not the machine that is slow.
@@ -71,7 +83,7 @@ leg_open ()
   for ((tries = 0; tries < tries_at_most; tries++)); do
     leg_try_open "$@"
     test "$leg_answer" = ETIMEDOUT || break
-    wait "$leg_job" || fail "leg-io ended with an error"
+    leg_close
   done
   test "$leg_answer" = ready || fail "leg-io $*: $leg_answer"
 }
@@ -82,7 +94,7 @@ leg_refused ()
   leg_try_open "$1" 20000
   test "$leg_answer" != ready || fail "accepted: $1"
   test "$leg_answer" = "${2:-$leg_answer}" || fail "$1: $leg_answer, not $2"
-  wait "$leg_job" || fail "leg-io ended with an error"
+  leg_close
 }
 
 leg ()
@@ -153,8 +165,3 @@ took ()
   test "$leg_answer" -le "$2" || fail "it took $leg_answer ms, more than $2"
 }
 
-leg_close ()
-{
-  exec {leg_in}>&-
-  wait "$leg_job" || fail "leg-io ended with an error"
-}
