@@ -1,4 +1,4 @@
-/* The helpers of a watched device, and how long they are waited for.
+/* The threads that work for a watched device, the helpers.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * States of a request, under the lock:

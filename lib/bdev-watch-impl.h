@@ -1,4 +1,4 @@
-/* A watched device inside: its requests, and its helpers.
+/* What the parts of a watched device share.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * For bdev-watch.c and bdev-watch-helpers.c alone.

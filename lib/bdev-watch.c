@@ -349,22 +349,26 @@ static const struct bdev_ops watch_ops = {
   .close = watch_close,
 };
 
-static const struct bdev_ops watch_read_only_ops = {
-  .struct_size = sizeof watch_read_only_ops,
-  .read = watch_read,
-  .extent = watch_extent,
-  .identity = watch_identity,
-  .begin = watch_begin,
-  .end = watch_end,
-  .limits = watch_limits,
-  .reconnect = watch_reconnect,
-  .close = watch_close,
-};
+/* Those of a device like LOWER. */
+static struct bdev_ops
+ops_for (const struct block_device *lower)
+{
+  struct bdev_ops ops = watch_ops;
+
+  if (bdev_is_read_only (lower)) {
+    ops.write = NULL;
+    ops.flush = NULL;
+    ops.discard = NULL;
+    ops.write_zeroes = NULL;
+  }
+  return ops;
+}
 
 int
 bdev_watch_create (struct block_device *lower, unsigned timeout_ms,
                    struct block_device **bdev)
 {
+  const struct bdev_ops ops = ops_for (lower);
   struct watch *w = calloc (1, sizeof *w);
   int r;
 
@@ -382,9 +386,7 @@ bdev_watch_create (struct block_device *lower, unsigned timeout_ms,
   list_init (&w->queue);
   list_init (&w->running);
   list_init (&w->grave);
-  r = bdev_create (bdev_is_read_only (lower) ? &watch_read_only_ops
-                                             : &watch_ops,
-                   w, bdev_name (lower), bdev_sectors (lower), bdev);
+  r = bdev_create (&ops, w, bdev_name (lower), bdev_sectors (lower), bdev);
   if (r < 0) {
     cond_destroy (&w->drained);
     cond_destroy (&w->work);

@@ -1,4 +1,4 @@
-/* The pace of what goes on in the background: a rate, and rests for clients.
+/* The pace of what goes on in the background.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The rate.  A piece is owed for from its beginning on, as a whole, and the

@@ -1,4 +1,4 @@
-/* The pace of what goes on in the background: a rate, and rests for clients.
+/* The pace of what goes on in the background.
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * All background jobs of a volume have one pace.  A job works in pieces, and
